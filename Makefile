@@ -1,0 +1,50 @@
+# Refdesk: every command a person needs. A fresh machine needs Python 3.11 or newer, make and a C library.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+PORT ?= 8080
+DATA ?= .refdesk
+DOCS ?=
+export VENV
+
+.PHONY: help setup setup-dev setup-vllm run test lint format bench lock clean
+
+help:  ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## Install the desk into .venv
+	@requirements/setup.sh base
+
+setup-dev:
+	@requirements/setup.sh dev
+
+setup-vllm:  ## Install the real vLLM (CPU build) into .venv-vllm, for its test tier
+	@tests/vllm/setup_vllm.sh
+
+run: setup  ## Index DOCS (default: the sample handbook) and serve on http://127.0.0.1:PORT
+	@REFDESK_PORT=$(PORT) REFDESK_DATA=$(DATA) $(VENV)/bin/refdesk up \
+	  $(if $(DOCS),--docs "$(DOCS)",--docs sample/handbook --directory sample/directory.toml)
+
+lint: setup-dev  ## Format check, lint, types, import contracts
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: setup-dev  ## Format the code and mend what can be mended
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+test: setup-dev  ## Run every test tier that this machine can support
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rs
+
+bench: setup-dev  ## Measure parsing, indexing and search on this machine
+	@$(VENV)/bin/python -m benchmarks.indexing
+
+lock:  ## Resolve requirements/*.in anew (needs uv)
+	@cd requirements && for name in base dev; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --override overrides.txt \
+	    --no-emit-package torch $$name.in -o $$name.lock; done
+
+clean:  ## Remove environments and caches; state folders stay
+	@rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,97 @@
+"""`Embedder` on ONNX Runtime: the exported all-MiniLM-L6-v2, without torch in the running process.
+
+The exported graph contains mean pooling and normalisation (`minilm_export.py`). One inference thread per call:
+with N worker threads N passages are embedded at a time, which uses the cores better than splitting one
+passage over them, and a question never waits for a pool of threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from retrieval.errors import EmbedderUnavailableError
+from retrieval.ports import Embedding
+
+_BATCH = 8
+"""Passages per call: as fast as 32 and half the memory (docs/decisions/0004-embedding-on-cpu.md)."""
+
+
+class OnnxEmbedder:
+    """Implements `retrieval.ports.Embedder`. Safe to share between threads."""
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        """Load `model.onnx`, `tokenizer.json` and `model.json` from a folder.
+
+        Args:
+            folder: What `minilm_export.export` wrote.
+            threads: Inference threads per call.
+
+        Raises:
+            EmbedderUnavailableError: The folder lacks a file or holds a damaged one.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # the arena keeps the largest batch's memory for ever
+        options.log_severity_level = 3
+        try:
+            facts = json.loads((folder / "model.json").read_text())
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._session = ort.InferenceSession(
+                str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime and tokenizers raise plain Exception for a damaged file
+            raise EmbedderUnavailableError(f"the embedding model cannot be loaded: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length=facts["max_tokens"])
+        self._fingerprint: str = facts["fingerprint"]
+        self._dimension: int = facts["dimension"]
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Embedder.fingerprint`."""
+        return self._fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """See `Embedder.dimension`."""
+        return self._dimension
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed_documents`."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        by_length = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
+        vectors = np.empty((len(encodings), self._dimension), np.float32)
+        for start in range(0, len(by_length), _BATCH):
+            batch = by_length[start : start + _BATCH]
+            vectors[batch] = self._run([encodings[i] for i in batch])
+        return vectors
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed_texts`."""
+        return self.embed_documents(texts)
+
+    def embed_query(self, text: str) -> Embedding:
+        """See `Embedder.embed_query`."""
+        vector: Embedding = self._run([self._tokenizer.encode(text)])[0]
+        return vector
+
+    def _run(self, encodings: list[Encoding]) -> NDArray[np.float32]:
+        longest = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), longest), np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        try:
+            output = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        except Exception as error:  # onnxruntime's errors have no common base class
+            raise EmbedderUnavailableError(f"the embedding model failed: {error}") from error
+        return np.asarray(output[0], np.float32)

@@ -1,0 +1,248 @@
+"""Reading the corpus: passages for search, and documents as their readers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from retrieval.access import Principal, permits
+from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.models import ChunkRow, DocumentRow, JobRow, SourceRow, VersionRow
+from retrieval.adapters.sql.rows import (
+    batches,
+    read_acls,
+    to_document,
+    to_job,
+    to_passage,
+    to_source,
+    to_version,
+)
+from retrieval.adapters.sql.visibility import visible_to
+from retrieval.corpus import ChunkId, Document, DocumentId, Passage, Source, SourceId, Version
+from retrieval.errors import NotFoundError
+from retrieval.jobs import Job
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFilter:
+    """Which documents a listing shows. Empty fields do not narrow.
+
+    Attributes:
+        text: Part of the title or external id, case-insensitive.
+        owned_by_me: Only documents that the principal owns.
+    """
+
+    state: str = ""
+    source_id: str = ""
+    text: str = ""
+    path_prefix: str = ""
+    owned_by_me: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSummary:
+    """A source with the number of its documents by state, counting only what the principal may read."""
+
+    source: Source
+    documents_by_state: dict[str, int]
+
+
+class SqlCorpus:
+    """The corpus as stored in SQL. Listings take a `Principal` and never show more than it may read."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from this database."""
+        self._database = database
+
+    def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
+        """See `retrieval.ports.CorpusReader.passages`."""
+        ids = list(dict.fromkeys(chunk_ids))
+        with self._database.read() as session:
+            return {passage.chunk_id: passage for passage in _live_passages(session, ids)}
+
+    def document(self, principal: Principal, document_id: DocumentId) -> Document:
+        """One document's record.
+
+        Raises:
+            NotFoundError: It does not exist, is deleted, or may not be read by the principal.
+        """
+        with self._database.read() as session:
+            found = _documents(session, select(DocumentRow).where(DocumentRow.id == document_id))
+        if not found or found[0].deleted_at is not None or not permits(found[0].acl, principal):
+            raise NotFoundError(f"no document {document_id}")
+        return found[0]
+
+    def documents(
+        self, principal: Principal, narrow: DocumentFilter, *, after: tuple[str, str] | None, limit: int
+    ) -> list[Document]:
+        """Documents in order of title and id.
+
+        Args:
+            after: Title and id of the last document of the page before, None for the first page.
+            limit: Most documents to return.
+        """
+        query = select(DocumentRow).where(*_conditions(principal, narrow))
+        if after is not None:
+            query = query.where(tuple_(DocumentRow.title, DocumentRow.id) > after)
+        with self._database.read() as session:
+            return _documents(session, query.order_by(DocumentRow.title, DocumentRow.id).limit(limit))
+
+    def count_by_state(self, principal: Principal, narrow: DocumentFilter) -> dict[str, int]:
+        """Number of documents by state, under the same conditions as `documents`."""
+        query = select(DocumentRow.state, func.count()).where(*_conditions(principal, narrow))
+        with self._database.read() as session:
+            return {state: count for state, count in session.execute(query.group_by(DocumentRow.state))}
+
+    def versions(self, principal: Principal, document_id: DocumentId) -> list[Version]:
+        """Versions of a document, newest first. Raises `NotFoundError` like `document`."""
+        self.document(principal, document_id)
+        query = (
+            select(VersionRow)
+            .where(VersionRow.document_id == document_id, VersionRow.live_at.is_not(None))
+            .order_by(VersionRow.number.desc())
+        )
+        with self._database.read() as session:
+            return [to_version(row) for row in session.scalars(query)]
+
+    def chunks(
+        self, principal: Principal, document_id: DocumentId, *, start: int = 0, limit: int = 100
+    ) -> list[Passage]:
+        """Passages of the live version from position `start` on. Raises `NotFoundError` like `document`."""
+        document = self.document(principal, document_id)
+        query = (
+            select(ChunkRow.id)
+            .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
+            .order_by(ChunkRow.position)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            passages = _live_passages(session, list(session.scalars(query)))
+        readable = (passage for passage in passages if permits(passage.acl, principal))
+        return sorted(readable, key=lambda passage: passage.position)
+
+    def sources(self, principal: Principal) -> list[SourceSummary]:
+        """Sources of which the principal owns the source or may read a document, in order of name."""
+        counts = (
+            select(DocumentRow.source_id, DocumentRow.state, func.count())
+            .where(visible_to(principal))
+            .group_by(DocumentRow.source_id, DocumentRow.state)
+        )
+        with self._database.read() as session:
+            by_source: dict[str, dict[str, int]] = {}
+            for source_id, state, count in session.execute(counts):
+                by_source.setdefault(source_id, {})[state] = count
+            rows = session.scalars(select(SourceRow).order_by(SourceRow.name))
+            return [
+                SourceSummary(to_source(row), by_source.get(row.id, {}))
+                for row in rows
+                if row.id in by_source or row.owner == principal.user_id
+            ]
+
+    def source(self, source_id: SourceId) -> Source:
+        """One source. Callers decide who may see it.
+
+        Raises:
+            NotFoundError: There is no such source.
+        """
+        with self._database.read() as session:
+            row = session.get(SourceRow, source_id)
+        if row is None:
+            raise NotFoundError(f"no source {source_id}")
+        return to_source(row)
+
+    def every_source(self) -> list[Source]:
+        """All sources, in order of name. Callers decide who may see them."""
+        with self._database.read() as session:
+            return [to_source(row) for row in session.scalars(select(SourceRow).order_by(SourceRow.name))]
+
+    def record(self, document_id: DocumentId) -> Document:
+        """One document's record, deleted or not. Callers decide who may see it.
+
+        Raises:
+            NotFoundError: There is no such document.
+        """
+        with self._database.read() as session:
+            found = _documents(session, select(DocumentRow).where(DocumentRow.id == document_id))
+        if not found:
+            raise NotFoundError(f"no document {document_id}")
+        return found[0]
+
+    def passage_count(self, principal: Principal) -> int:
+        """Number of passages that a search by the principal looks through."""
+        query = (
+            select(func.count())
+            .select_from(ChunkRow)
+            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+            .where(visible_to(principal))
+        )
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
+    def unfinished_jobs(self, principal: Principal, *, of_everybody: bool, limit: int) -> list[Job]:
+        """Jobs that wait or run, newest first.
+
+        Access:
+            A job about a document shows to its requester and the document's owner while they may read the
+            document, one about a source to its requester and the source's owner.
+
+        With `of_everybody` every job shows; that is for administrators.
+        """
+        mine = JobRow.requested_by == principal.user_id
+        about_document = visible_to(principal) & (mine | (DocumentRow.owner == principal.user_id))
+        about_source = JobRow.document_id.is_(None) & (mine | (SourceRow.owner == principal.user_id))
+        query = (
+            select(JobRow)
+            .outerjoin(DocumentRow, DocumentRow.id == JobRow.document_id)
+            .outerjoin(SourceRow, SourceRow.id == JobRow.source_id)
+            .where(JobRow.finished_at.is_(None))
+            .order_by(JobRow.created_at.desc(), JobRow.id)
+            .limit(limit)
+        )
+        if not of_everybody:
+            query = query.where(about_document | about_source)
+        with self._database.read() as session:
+            return [to_job(row) for row in session.scalars(query)]
+
+
+def _conditions(principal: Principal, narrow: DocumentFilter) -> list[ColumnElement[bool]]:
+    conditions = [visible_to(principal)]
+    if narrow.state:
+        conditions.append(DocumentRow.state == narrow.state)
+    if narrow.source_id:
+        conditions.append(DocumentRow.source_id == narrow.source_id)
+    if narrow.owned_by_me:
+        conditions.append(DocumentRow.owner == principal.user_id)
+    if narrow.path_prefix:
+        conditions.append(DocumentRow.external_id.startswith(narrow.path_prefix, autoescape=True))
+    if narrow.text:
+        title = DocumentRow.title.icontains(narrow.text, autoescape=True)
+        conditions.append(title | DocumentRow.external_id.icontains(narrow.text, autoescape=True))
+    return conditions
+
+
+def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
+    rows = list(session.scalars(query))
+    acls = read_acls(session, rows)
+    version_ids = [row.live_version_id for row in rows if row.live_version_id is not None]
+    numbers: dict[str, int] = {}
+    for batch in batches(version_ids, 500):
+        found = session.execute(select(VersionRow.id, VersionRow.number).where(VersionRow.id.in_(batch)))
+        numbers.update({version_id: number for version_id, number in found})
+    return [to_document(row, acls[row.id], numbers.get(row.live_version_id or "")) for row in rows]
+
+
+def _live_passages(session: Session, ids: Sequence[str]) -> list[Passage]:
+    found: list[tuple[ChunkRow, DocumentRow, VersionRow]] = []
+    for batch in batches(ids, 500):
+        query = (
+            select(ChunkRow, DocumentRow, VersionRow)
+            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+            .join(VersionRow, VersionRow.id == ChunkRow.version_id)
+            .where(ChunkRow.id.in_(batch), DocumentRow.deleted_at.is_(None))
+        )
+        found.extend((chunk, document, version) for chunk, document, version in session.execute(query))
+    acls = read_acls(session, [document for _, document, _ in found])
+    return [to_passage(chunk, document, version, acls[document.id]) for chunk, document, version in found]

@@ -1,0 +1,330 @@
+"""Tables of the catalogue. Every change here comes with an Alembic migration; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC. SQLite stores no zone, so it is taken off on the way in and put back on the way out."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive values; store UTC without zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this name from the class
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        str: Text,
+    }
+
+
+_Id = String(64)
+
+
+class SourceRow(Table):
+    """A configured origin of documents."""
+
+    __tablename__ = "sources"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    location: Mapped[str]
+    owner: Mapped[str]
+    allow: Mapped[list[str]]
+    deny: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    synced_at: Mapped[datetime | None]
+    error_code: Mapped[str] = mapped_column(default="")
+    error_message: Mapped[str] = mapped_column(default="")
+
+
+class DocumentRow(Table):
+    """A document and where it stands.
+
+    `live_version_id` is what readers see; switching it is atomic. `acl_epoch` counts changes of the access
+    list; where `indexed_acl_epoch` lags behind, the index has yet to hear of it. `acl_origin` is `manual`
+    once a person set the list: a sync leaves it alone then.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        UniqueConstraint("source_id", "external_id"),
+        Index("ix_documents_state", "state"),
+        Index("ix_documents_title_id", "title", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    source_id: Mapped[str] = mapped_column(ForeignKey("sources.id"))
+    external_id: Mapped[str]
+    title: Mapped[str]
+    source_title: Mapped[str]
+    url: Mapped[str]
+    media_type: Mapped[str] = mapped_column(default="")
+    language: Mapped[str] = mapped_column(default="und")
+    tags: Mapped[list[str]]
+    owner: Mapped[str]
+    state: Mapped[str]
+    error_code: Mapped[str] = mapped_column(default="")
+    error_message: Mapped[str] = mapped_column(default="")
+    retryable: Mapped[bool] = mapped_column(default=False)
+    attempts: Mapped[int] = mapped_column(default=0)
+    warnings: Mapped[list[str]]
+    fingerprint: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    superseded_by: Mapped[str] = mapped_column(default="")
+    live_version_id: Mapped[str | None] = mapped_column(_Id)
+    acl_origin: Mapped[str] = mapped_column(String(8), default="source")
+    acl_epoch: Mapped[int] = mapped_column(default=0)
+    indexed_acl_epoch: Mapped[int] = mapped_column(default=0)
+    modified_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+class AclEntryRow(Table):
+    """One line of a document's access list. `effect` is `allow` or `deny`."""
+
+    __tablename__ = "acl_entries"
+    __table_args__ = (Index("ix_acl_entries_principal_id", "principal_id"),)
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
+    effect: Mapped[str] = mapped_column(String(5), primary_key=True)
+    principal_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class VersionRow(Table):
+    """One reading of a document: which bytes, by which recipe, asked for by whom."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("document_id", "number"),)
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"))
+    number: Mapped[int]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    recipe: Mapped[str]
+    title: Mapped[str]
+    media_type: Mapped[str]
+    language: Mapped[str]
+    facts: Mapped[dict[str, Any]]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    n_chunks: Mapped[int]
+    reason: Mapped[str]
+    requested_by: Mapped[str]
+    created_at: Mapped[datetime]
+    live_at: Mapped[datetime | None]
+    replaced_at: Mapped[datetime | None]
+
+
+class ChunkRow(Table):
+    """A passage of a version. The text stands here, so the index can be rebuilt without parsing."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (Index("ix_chunks_version_id_position", "version_id", "position"),)
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"))
+    position: Mapped[int]
+    start: Mapped[int]
+    end: Mapped[int]
+    page: Mapped[int | None]
+    heading_path: Mapped[list[str]]
+    context: Mapped[str]
+    text: Mapped[str]
+    n_tokens: Mapped[int]
+    n_terms: Mapped[int]
+
+
+class UserRow(Table):
+    """Somebody the desk knows."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
+class MembershipRow(Table):
+    """A user or group that is a direct member of a group. Both are principal ids."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (Index("ix_memberships_member_id", "member_id"),)
+
+    group_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    member_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class ApiKeyRow(Table):
+    """An API key. Only a hash of the secret is stored."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    prefix: Mapped[str] = mapped_column(String(16), unique=True)
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str]
+    user_id: Mapped[str] = mapped_column(String(255))
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class JobRow(Table):
+    """Work that was accepted. `active_key` is unique while the job is not finished: one job per thing."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_state_priority_id", "state", "priority", "id"),
+        Index("ix_jobs_document_id", "document_id"),
+        Index("ix_jobs_source_id", "source_id"),
+    )
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    document_id: Mapped[str | None] = mapped_column(ForeignKey("documents.id"))
+    source_id: Mapped[str | None] = mapped_column(ForeignKey("sources.id"))
+    state: Mapped[str] = mapped_column(String(16))
+    active_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    priority: Mapped[int] = mapped_column(default=5)
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[str] = mapped_column(String(64), default="")
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    error_code: Mapped[str] = mapped_column(default="")
+    error_message: Mapped[str] = mapped_column(default="")
+    parameters: Mapped[dict[str, Any]]
+    report: Mapped[dict[str, Any]]
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    requested_by: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class OutboxRow(Table):
+    """A task to be sent to the queue; written in the transaction that needs it, dropped once it is sent."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    task: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(_Id)
+    created_at: Mapped[datetime]
+
+
+class AuditRow(Table):
+    """One record of the audit trail; `hash` covers the record and the one before it."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_request_id", "request_id"),)
+
+    sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(String(32))
+    principal: Mapped[str]
+    request_id: Mapped[str] = mapped_column(String(64))
+    body: Mapped[dict[str, Any]]
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class IndexRow(Table):
+    """An index that was built, and by what; `active` marks the one that answers."""
+
+    __tablename__ = "indexes"
+
+    name: Mapped[str] = mapped_column(_Id, primary_key=True)
+    fingerprint: Mapped[str]
+    average_length: Mapped[float]
+    active: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class ConversationTurnRow(Table):
+    """A question or an answer of a conversation; visible to the user who led it and to nobody else."""
+
+    __tablename__ = "conversation_turns"
+    __table_args__ = (Index("ix_conversation_turns_conversation_id_id", "conversation_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    conversation_id: Mapped[str] = mapped_column(_Id)
+    user_id: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16))
+    text: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class FeedbackRow(Table):
+    """A reader's word on an answer. `rating` is -1 or 1."""
+
+    __tablename__ = "feedback"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(String(255))
+    rating: Mapped[int]
+    comment: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class IdempotencyRow(Table):
+    """The reply to a write that carried an Idempotency-Key, kept so that a repeat gets the same one."""
+
+    __tablename__ = "idempotency"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]

@@ -1,0 +1,177 @@
+"""Rows of the catalogue -> values of `retrieval.corpus` and `retrieval.jobs`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retrieval.access import Acl, PrincipalId, UserId
+from retrieval.adapters.sql.models import (
+    AclEntryRow,
+    ChunkRow,
+    DocumentRow,
+    JobRow,
+    SourceRow,
+    VersionRow,
+)
+from retrieval.corpus import (
+    ChunkId,
+    Document,
+    DocumentId,
+    DocumentState,
+    JobId,
+    Passage,
+    Source,
+    SourceId,
+    Version,
+    VersionId,
+    document_id_for,
+)
+from retrieval.jobs import Job, JobKind, JobState
+
+
+def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, Acl]:
+    """Access lists by document id, as committed now."""
+    owners = {row.id: UserId(row.owner) for row in documents}
+    entries: dict[tuple[str, str], set[PrincipalId]] = defaultdict(set)
+    ids = sorted(owners)
+    for batch in batches(ids, 500):
+        rows = session.execute(
+            select(AclEntryRow.document_id, AclEntryRow.effect, AclEntryRow.principal_id).where(
+                AclEntryRow.document_id.in_(batch)
+            )
+        )
+        for document_id, effect, principal_id in rows:
+            entries[document_id, effect].add(PrincipalId(principal_id))
+    return {
+        id_: Acl(owner, frozenset(entries[id_, "allow"]), frozenset(entries[id_, "deny"]))
+        for id_, owner in owners.items()
+    }
+
+
+def batches(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    """Slices of at most `size`: databases limit the number of bound parameters."""
+    return (ids[start : start + size] for start in range(0, len(ids), size))
+
+
+def to_source(row: SourceRow) -> Source:
+    """A source with its default access list."""
+    return Source(
+        id=SourceId(row.id),
+        name=row.name,
+        kind=row.kind,
+        location=row.location,
+        default_acl=Acl(
+            UserId(row.owner),
+            frozenset(PrincipalId(p) for p in row.allow),
+            frozenset(PrincipalId(p) for p in row.deny),
+        ),
+        created_at=row.created_at,
+        synced_at=row.synced_at,
+        error_code=row.error_code,
+        error_message=row.error_message,
+    )
+
+
+def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Document:
+    """A document's record."""
+    return Document(
+        id=DocumentId(row.id),
+        source_id=SourceId(row.source_id),
+        external_id=row.external_id,
+        title=row.title,
+        source_title=row.source_title,
+        url=row.url,
+        media_type=row.media_type,
+        language=row.language,
+        tags=tuple(row.tags),
+        acl=acl,
+        state=DocumentState(row.state),
+        error_code=row.error_code,
+        error_message=row.error_message,
+        retryable=row.retryable,
+        attempts=row.attempts,
+        warnings=tuple(row.warnings),
+        fingerprint=row.fingerprint,
+        size_bytes=row.size_bytes,
+        superseded_by=row.superseded_by,
+        live_version_id=None if row.live_version_id is None else VersionId(row.live_version_id),
+        live_version=live_version,
+        modified_at=row.modified_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        deleted_at=row.deleted_at,
+    )
+
+
+def to_version(row: VersionRow) -> Version:
+    """A version's record."""
+    return Version(
+        id=VersionId(row.id),
+        document_id=DocumentId(row.document_id),
+        number=row.number,
+        content_hash=row.content_hash,
+        media_type=row.media_type,
+        size_bytes=row.size_bytes,
+        n_chunks=row.n_chunks,
+        reason=row.reason,
+        requested_by=row.requested_by,
+        created_at=row.created_at,
+        live_at=row.live_at,
+        replaced_at=row.replaced_at,
+    )
+
+
+def to_passage(chunk: ChunkRow, document: DocumentRow, version: VersionRow, acl: Acl) -> Passage:
+    """A chunk with what is needed to show and cite it."""
+    source_id = SourceId(document.source_id)
+    successor = document.superseded_by
+    return Passage(
+        chunk_id=ChunkId(chunk.id),
+        document_id=DocumentId(document.id),
+        version_id=VersionId(version.id),
+        version=version.number,
+        source_id=source_id,
+        external_id=document.external_id,
+        position=chunk.position,
+        text=chunk.text,
+        start=chunk.start,
+        end=chunk.end,
+        heading_path=tuple(chunk.heading_path),
+        page=chunk.page,
+        context=chunk.context,
+        title=document.title,
+        url=document.url,
+        media_type=document.media_type,
+        language=document.language,
+        tags=tuple(document.tags),
+        modified_at=document.modified_at,
+        superseded_by=document_id_for(source_id, successor) if successor else None,
+        acl=acl,
+    )
+
+
+def to_job(row: JobRow) -> Job:
+    """A job's record."""
+    return Job(
+        id=JobId(row.id),
+        kind=JobKind(row.kind),
+        document_id=None if row.document_id is None else DocumentId(row.document_id),
+        source_id=None if row.source_id is None else SourceId(row.source_id),
+        state=JobState(row.state),
+        attempt=row.attempt,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        parameters=dict(row.parameters),
+        report=dict(row.report),
+        done=row.done,
+        total=row.total,
+        requested_by=row.requested_by,
+        reason=row.reason,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

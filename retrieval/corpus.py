@@ -1,0 +1,220 @@
+"""What is stored: sources, documents, versions, chunks, and how their ids are derived.
+
+Ids are UUIDv5 (RFC 9562, section 5.5), so that the same input always has the same id and a repeated task
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from retrieval.access import Acl
+
+SourceId = NewType("SourceId", str)
+DocumentId = NewType("DocumentId", str)
+VersionId = NewType("VersionId", str)
+ChunkId = NewType("ChunkId", str)
+JobId = NewType("JobId", str)
+
+_NAMESPACE = uuid.UUID("6b1f0d5e-3a52-5d0e-9d53-6f2f6c1f7a10")
+"""Fixed for ever: changing it would give every document a new id."""
+
+
+class DocumentState(StrEnum):
+    """Where a document stands. `live`, `failed`, `quarantined` and `deleted` are terminal."""
+
+    QUEUED = "queued"
+    FETCHING = "fetching"
+    PARSING = "parsing"
+    EMBEDDING = "embedding"
+    INDEXING = "indexing"
+    LIVE = "live"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    DELETED = "deleted"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more happens to the document by itself."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {DocumentState.LIVE, DocumentState.FAILED, DocumentState.QUARANTINED, DocumentState.DELETED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One chunk of a document's current version, with all that is needed to show and cite it.
+
+    Attributes:
+        chunk_id: UUIDv5 of document, version and position.
+        position: Counts from 0 within the version, in reading order.
+        text: The exact slice `[start:end)` of the version's extracted text.
+        start: Offset of the first character in the extracted text.
+        end: Offset after the last character.
+        heading_path: Headings above the passage, outermost first; may be empty.
+        page: Page or slide number from 1, None where the format has none.
+        context: What the passage needs to be understood but does not contain, for example a table's
+            header row; empty otherwise. Indexed with the text, never quoted.
+    """
+
+    chunk_id: ChunkId
+    document_id: DocumentId
+    version_id: VersionId
+    version: int
+    source_id: SourceId
+    external_id: str
+    position: int
+    text: str
+    start: int
+    end: int
+    heading_path: tuple[str, ...]
+    page: int | None
+    context: str
+    title: str
+    url: str
+    media_type: str
+    language: str
+    tags: tuple[str, ...]
+    modified_at: datetime
+    superseded_by: DocumentId | None
+    acl: Acl
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configured origin of documents.
+
+    Attributes:
+        kind: Connector that reads it: `folder`, or `push` for documents that clients send.
+        location: What the connector reads, for example a folder's path; empty for `push`.
+        default_acl: Access list of documents for which the source states none.
+    """
+
+    id: SourceId
+    name: str
+    kind: str
+    location: str
+    default_acl: Acl
+    created_at: datetime
+    synced_at: datetime | None = None
+    error_code: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's record: what it is, who may read it, and where it stands.
+
+    Attributes:
+        title: What readers see: the source's title, else the document's own, else its file name.
+        source_title: Title that the source states, empty when it states none.
+        error_code: Why it is not live (`ingest.errors` lists the codes), empty when nothing is wrong.
+        warnings: Codes of what was cut or left out of the live version.
+        fingerprint: The source's change mark at the last listing.
+        live_version: Number of the version that readers see, None before the first one.
+        superseded_by: External id of the document that replaces this one, empty when it is current.
+    """
+
+    id: DocumentId
+    source_id: SourceId
+    external_id: str
+    title: str
+    source_title: str
+    url: str
+    media_type: str
+    language: str
+    tags: tuple[str, ...]
+    acl: Acl
+    state: DocumentState
+    error_code: str
+    error_message: str
+    retryable: bool
+    attempts: int
+    warnings: tuple[str, ...]
+    fingerprint: str
+    size_bytes: int
+    superseded_by: str
+    live_version_id: VersionId | None
+    live_version: int | None
+    modified_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One reading of a document: which bytes, when, by whom and why."""
+
+    id: VersionId
+    document_id: DocumentId
+    number: int
+    content_hash: str
+    media_type: str
+    size_bytes: int
+    n_chunks: int
+    reason: str
+    requested_by: str
+    created_at: datetime
+    live_at: datetime | None
+    replaced_at: datetime | None
+
+
+def document_id_for(source_id: SourceId, external_id: str) -> DocumentId:
+    """The id of a source's document: the same external id always gives the same document."""
+    return DocumentId(_uuid5("document", source_id, external_id))
+
+
+def version_id_for(document_id: DocumentId, content_hash: str, recipe: str) -> VersionId:
+    """The id of one reading of a document.
+
+    Args:
+        document_id: The document.
+        content_hash: SHA-256 of its bytes, hexadecimal.
+        recipe: Fingerprint of the parser and chunker; another recipe cuts other chunks.
+    """
+    return VersionId(_uuid5("version", document_id, content_hash, recipe))
+
+
+def chunk_id_for(document_id: DocumentId, version_id: VersionId, position: int) -> ChunkId:
+    """The id of the chunk at a position, which is also its point id in the index."""
+    return ChunkId(_uuid5("chunk", document_id, version_id, str(position)))
+
+
+def pushed_key(document_id: DocumentId) -> str:
+    """Blob key of the bytes that a client pushed for a document."""
+    return f"pushed/{document_id}"
+
+
+def text_key(version_id: VersionId) -> str:
+    """Blob key of a version's extracted text and blocks (gzipped JSON)."""
+    return f"text/{version_id}"
+
+
+def indexed_text(title: str, heading_path: tuple[str, ...], context: str, text: str) -> str:
+    """What both legs of the search read for a chunk: title and headings, then the text.
+
+    The title is left out where it repeats the first heading, so that short chunks are not drowned.
+    """
+    path = [part for part in (title, *heading_path) if part]
+    distinct = [part for position, part in enumerate(path) if part not in path[:position]]
+    lines = [" > ".join(distinct), context, text]
+    return "\n".join(line for line in lines if line)
+
+
+def content_hash(content: bytes) -> str:
+    """SHA-256 of a document's bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _uuid5(*parts: str) -> str:
+    """A UUIDv5 over parts that cannot run into one another."""
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(parts)))

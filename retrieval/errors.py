@@ -1,0 +1,107 @@
+"""Errors of the corpus and its search.
+
+RefdeskError                     every error that Refdesk raises on purpose
+  RetrievalError
+    NotFoundError                absent, or hidden from the caller: the two look the same
+    NotPermittedError            the caller's scopes do not cover the operation (never used for documents)
+    InvalidQueryError            the query or a filter cannot be understood
+    ConflictError                the state does not allow the operation now
+    IndexUnavailableError        the index cannot answer; retry helps
+    IndexMismatchError           the index was built by another embedder, chunker or sparse encoder
+    CatalogueUnavailableError    the catalogue cannot answer; retry helps
+    EmbedderUnavailableError     the embedder cannot answer; retry helps
+    AlreadyRunningError          another desk holds this state folder
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RefdeskError(Exception):
+    """Base of every deliberate error.
+
+    Attributes:
+        code: Stable identifier that clients may match on; listed in docs/errors.md.
+        retryable: Whether the same call can succeed later without any change.
+        hint: What the reader can do next, one sentence.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+    hint: ClassVar[str] = "Look at the desk's log for this request id."
+
+    @property
+    def message(self) -> str:
+        """The human-readable sentence given when the error was raised."""
+        return str(self)
+
+
+class RetrievalError(RefdeskError):
+    """Base of the errors raised by `retrieval`."""
+
+
+class NotFoundError(RetrievalError):
+    """The thing does not exist, or the caller may not know that it does."""
+
+    code = "not_found"
+    hint = "Check the id; if it is right, ask the owner for access."
+
+
+class NotPermittedError(RetrievalError):
+    """The caller's scopes do not cover this operation."""
+
+    code = "not_permitted"
+    hint = "Ask an administrator for a key or role with the scope that is named."
+
+
+class InvalidQueryError(RetrievalError):
+    """The query or one of its filters cannot be understood."""
+
+    code = "invalid_query"
+    hint = "Correct the named field and send the request again."
+
+
+class ConflictError(RetrievalError):
+    """The present state does not allow the operation."""
+
+    code = "conflict"
+    hint = "Read the current state, then decide again."
+
+
+class IndexUnavailableError(RetrievalError):
+    """The index cannot be reached or did not answer."""
+
+    code = "index_unavailable"
+    retryable = True
+    hint = "Try again in a moment; operators: see `refdesk doctor`."
+
+
+class IndexMismatchError(RetrievalError):
+    """The index holds vectors of another embedder, chunker or sparse encoder."""
+
+    code = "index_mismatch"
+    hint = "Run `refdesk rebuild` to build an index for the present configuration."
+
+
+class CatalogueUnavailableError(RetrievalError):
+    """The catalogue cannot be reached; nothing is answered without it."""
+
+    code = "catalogue_unavailable"
+    retryable = True
+    hint = "Try again in a moment; operators: see `refdesk doctor`."
+
+
+class EmbedderUnavailableError(RetrievalError):
+    """The embedding model cannot answer."""
+
+    code = "embedder_unavailable"
+    retryable = True
+    hint = "Try again in a moment; operators: see `refdesk doctor`."
+
+
+class AlreadyRunningError(RetrievalError):
+    """Another process owns this state folder."""
+
+    code = "already_running"
+    hint = "Stop the other desk, or choose another folder with DATA= or REFDESK_DATA."

@@ -1,0 +1,83 @@
+"""Work that was accepted: what kinds there are and how a job moves through its states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from retrieval.corpus import DocumentId, JobId, SourceId
+
+
+class JobKind(StrEnum):
+    """What a job does; each kind is one Celery task (`TASK_NAMES`)."""
+
+    INDEX = "index"
+    SYNC = "sync"
+
+
+class JobState(StrEnum):
+    """`queued -> running -> done | failed | cancelled`; a lost worker's job goes back to `queued`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more happens to the job."""
+        return self in {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
+
+
+TASK_NAMES = {JobKind.INDEX: "refdesk.index_document", JobKind.SYNC: "refdesk.sync_source"}
+"""Celery task by kind. The relay sends these names; a test checks them against the workers' registry."""
+
+MAX_ATTEMPTS = 3
+"""After this many failed attempts a document is quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An accepted piece of work.
+
+    Attributes:
+        attempt: How often it was started, from 0.
+        parameters: What the requester asked for, for example `{"dry_run": true}`.
+        report: What came of it, for example counts of a sync.
+        done: Units finished of `total`; what a unit is depends on the kind. `total` 0 means not known yet.
+    """
+
+    id: JobId
+    kind: JobKind
+    document_id: DocumentId | None
+    source_id: SourceId | None
+    state: JobState
+    attempt: int
+    error_code: str
+    error_message: str
+    parameters: Mapping[str, Any]
+    report: Mapping[str, Any]
+    done: int
+    total: int
+    requested_by: str
+    reason: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a job until it expires. `token` is the fence: a late holder's writes are refused."""
+
+    job: Job
+    token: str
+
+
+def retry_delay_s(attempt: int) -> float:
+    """Seconds to wait before the next attempt, after `attempt` failed ones: 2, 10, 50, at most 300."""
+    return float(min(2 * 5 ** max(attempt - 1, 0), 300))

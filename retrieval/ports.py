@@ -1,0 +1,211 @@
+"""What search and ingestion need from the outside: the index, the embedder, the sparse encoder, the catalogue.
+
+Every port is synchronous: the embedded engine, SQLite and Celery are, and FastAPI runs plain functions in its
+thread pool (docs/decisions/0002-synchronous-ports.md). Implementations are safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.access import AccessFilter
+from retrieval.corpus import ChunkId, DocumentId, Passage, SourceId
+from retrieval.query import Candidate, SearchFilters, SearchMode
+
+Embedding = NDArray[np.float32]
+"""One dense vector, shape `(dimension,)`, unit length."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Term weights by term id. Ids are distinct; order carries no meaning."""
+
+    indices: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One chunk as the index stores it. Everything a filter may ask for is here; the text is not.
+
+    Attributes:
+        dense: Shape `(dimension,)`, float32, unit length.
+        readers: Hashed principals who may read the document (`access.hashed_readers`).
+        denied: Hashed principals who may not (`access.hashed_denied`).
+    """
+
+    chunk_id: ChunkId
+    document_id: DocumentId
+    source_id: SourceId
+    path: str
+    media_type: str
+    language: str
+    tags: tuple[str, ...]
+    modified_at: datetime
+    readers: tuple[int, ...]
+    denied: tuple[int, ...]
+    dense: Embedding
+    sparse: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """A query in the index's terms. `access` is required: there is no search without it.
+
+    Attributes:
+        limit: Most candidates to return.
+        depth: Candidates that each leg contributes before fusion.
+    """
+
+    access: AccessFilter
+    dense: Embedding
+    sparse: SparseVector
+    limit: int
+    depth: int
+    filters: SearchFilters = SearchFilters()
+    mode: SearchMode = SearchMode.HYBRID
+
+
+class VectorIndex(Protocol):
+    """Stores points and finds the nearest ones. A copy of the catalogue: it can be dropped and rebuilt.
+
+    Every method raises `IndexUnavailableError` when the engine does not answer.
+    """
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write points; one with a known id is replaced. Durable against a killed process on return."""
+        ...
+
+    def delete(self, chunk_ids: Collection[ChunkId]) -> None:
+        """Remove points; unknown ids are ignored."""
+        ...
+
+    def set_access(self, document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]) -> None:
+        """Replace the access lists of all points of a document, without touching vectors."""
+        ...
+
+    def set_sparse(self, vectors: Mapping[ChunkId, SparseVector]) -> None:
+        """Replace sparse vectors of existing points; used when the average length moved."""
+        ...
+
+    def search(self, query: IndexQuery) -> list[Candidate]:
+        """The best candidates that pass `query.access` and `query.filters`, score descending.
+
+        Access:
+            Filtered by hashed principals; callers check each candidate again in the catalogue.
+        """
+        ...
+
+    def chunk_ids(self) -> Iterator[ChunkId]:
+        """Every point id, in no particular order; for reconciliation only."""
+        ...
+
+    def count(self) -> int:
+        """Number of points."""
+        ...
+
+    def flush(self) -> None:
+        """Write everything to disk."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release the engine. The index cannot be used afterwards."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns text into unit vectors whose dot product is their similarity."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever vectors would: model, weights, precision, pooling."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of passages, shape `(len(texts), dimension)`, in order.
+
+        Raises:
+            EmbedderUnavailableError: The model did not answer.
+        """
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of passing texts, as `embed_documents`, but never remembered anywhere.
+
+        Raises:
+            EmbedderUnavailableError: The model did not answer.
+        """
+        ...
+
+    def embed_query(self, text: str) -> Embedding:
+        """Vector of a question, shape `(dimension,)`.
+
+        Raises:
+            EmbedderUnavailableError: The model did not answer.
+        """
+        ...
+
+
+class SparseEncoder(Protocol):
+    """Turns text into BM25 term weights; the index multiplies the inverse document frequency."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever term ids or weights would, the average length apart."""
+        ...
+
+    def encode_document(self, text: str, *, average_length: float) -> SparseVector:
+        """Saturated term frequencies, normalised by length against the corpus's average (in terms)."""
+        ...
+
+    def encode_query(self, text: str) -> SparseVector:
+        """Each distinct query term with weight 1."""
+        ...
+
+    def count_terms(self, text: str) -> int:
+        """Number of terms the encoder sees in a text; the average of this is the average length."""
+        ...
+
+
+class CorpusReader(Protocol):
+    """The catalogue, as far as search reads it."""
+
+    def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
+        """Chunks of current versions of live documents, with their access lists as committed now.
+
+        Ids of replaced versions, deleted documents or nothing at all are absent from the result.
+
+        Access:
+            Unchecked: callers apply `permits` to each passage before use.
+
+        Raises:
+            CatalogueUnavailableError: The catalogue did not answer; nothing may be shown then.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Keeps bytes by key: extracted texts, and documents that clients pushed."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Store bytes under a key, atomically; an old value is replaced."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The bytes; `NotFoundError` when the key is unknown."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Drop a key; an unknown one is ignored."""
+        ...

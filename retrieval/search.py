@@ -1,0 +1,177 @@
+"""One search: authorise -> embed -> dense and sparse legs, fused in the index -> check each hit -> group."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from retrieval.access import Principal, filter_for, permits
+from retrieval.corpus import DocumentId
+from retrieval.errors import InvalidQueryError
+from retrieval.highlighting import highlight
+from retrieval.ports import CorpusReader, Embedder, IndexQuery, SparseEncoder, VectorIndex
+from retrieval.query import Candidate, Hit, Query, SearchResult
+
+T = TypeVar("T")
+
+MAX_QUERY_CHARS = 4000
+MAX_LIMIT = 200
+_ATTEMPTS = 3
+"""Searches until none of the hits was replaced meanwhile; more than one is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How wide a search looks.
+
+    Attributes:
+        depth: Candidates per leg before fusion.
+        spare: Candidates fetched per hit wanted, since several chunks may be of one document.
+    """
+
+    depth: int = 200
+    spare: int = 10
+
+
+class Search:
+    """Finds passages that answer a query and that the asker may read."""
+
+    def __init__(
+        self,
+        *,
+        corpus: CorpusReader,
+        index: Callable[[], VectorIndex],
+        embedder: Embedder,
+        sparse: SparseEncoder,
+        settings: SearchSettings,
+    ) -> None:
+        """Search with these parts; `index` gives the active index at the moment of each search."""
+        self._corpus = corpus
+        self._index = index
+        self._embedder = embedder
+        self._sparse = sparse
+        self._settings = settings
+
+    def search(self, query: Query, principal: Principal) -> SearchResult:
+        """The best hits for a query.
+
+        Args:
+            query: What is searched.
+            principal: Who asks.
+
+        Returns:
+            At most `query.limit` hits, best first; ties in order of chunk id.
+
+        Raises:
+            InvalidQueryError: The text is empty or too long, or the limit out of range.
+            IndexUnavailableError: The index did not answer.
+            CatalogueUnavailableError: The catalogue did not answer; no hit is shown unchecked.
+            EmbedderUnavailableError: The embedder did not answer.
+
+        Access:
+            Filtered in the index by `filter_for(principal)`; every hit is checked once more by `permits`
+            against the access list in the catalogue as committed when the hit is assembled.
+        """
+        _check(query)
+        timings: dict[str, float] = {}
+        with_time = _Stopwatch(timings)
+        request = IndexQuery(
+            access=filter_for(principal),
+            dense=with_time("embed", lambda: self._embedder.embed_query(query.text)),
+            sparse=self._sparse.encode_query(query.text),
+            limit=min(max(query.limit * self._settings.spare, 50), self._settings.depth * 2),
+            depth=self._settings.depth,
+            filters=query.filters,
+            mode=query.mode,
+        )
+        readable: list[Hit] = []
+        for _ in range(_ATTEMPTS):
+            candidates = with_time("index", partial(self._index().search, request))
+            readable, was_replaced = with_time("check", partial(self._check, candidates, principal))
+            if not was_replaced:
+                break
+        hits = demote_superseded(_best_per_document(readable) if query.group_by_document else readable)
+        shown = tuple(_highlighted(hit, query.text) for hit in hits[: query.limit])
+        return SearchResult(shown, _facets(hits), timings)
+
+    def _check(self, candidates: Sequence[Candidate], principal: Principal) -> tuple[list[Hit], bool]:
+        """Candidates that are live and readable now, and whether any has just been replaced."""
+        passages = self._corpus.passages(candidate.chunk_id for candidate in candidates)
+        hits = [
+            Hit(passages[candidate.chunk_id], candidate.score, contributions=candidate.contributions)
+            for candidate in candidates
+            if candidate.chunk_id in passages and permits(passages[candidate.chunk_id].acl, principal)
+        ]
+        hits.sort(key=lambda hit: (-hit.score, hit.passage.chunk_id))
+        return hits, len(passages) < len(candidates)
+
+
+class _Stopwatch:
+    """Runs a step and adds its duration in milliseconds to a mapping."""
+
+    def __init__(self, timings: dict[str, float]) -> None:
+        self._timings = timings
+
+    def __call__(self, name: str, step: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        try:
+            return step()
+        finally:
+            spent = (time.perf_counter() - began) * 1000
+            self._timings[name] = self._timings.get(name, 0.0) + spent
+
+
+def _check(query: Query) -> None:
+    if not query.text.strip():
+        raise InvalidQueryError("the query is empty")
+    if len(query.text) > MAX_QUERY_CHARS:
+        raise InvalidQueryError(f"the query is longer than {MAX_QUERY_CHARS} characters")
+    if not 1 <= query.limit <= MAX_LIMIT:
+        raise InvalidQueryError(f"limit must be between 1 and {MAX_LIMIT}")
+
+
+def _best_per_document(hits: Iterable[Hit]) -> list[Hit]:
+    best: dict[DocumentId, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.passage.document_id, hit)
+    return list(best.values())
+
+
+def demote_superseded(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits in order, but a superseded document's after those of the document that replaces it.
+
+    A superseded document whose successor is not among the hits keeps its place: it may be all there is.
+    """
+    successors = {hit.passage.document_id for hit in hits}
+    outdated = {
+        hit.passage.document_id: hit.passage.superseded_by
+        for hit in hits
+        if hit.passage.superseded_by in successors
+    }
+    last_of = {hit.passage.document_id: rank for rank, hit in enumerate(hits)}
+
+    def place(ranked: tuple[int, Hit]) -> tuple[float, int]:
+        rank, hit = ranked
+        successor = outdated.get(hit.passage.document_id)
+        return (rank, 0) if successor is None else (max(rank, last_of[successor]), 1)
+
+    return [hit for _, hit in sorted(enumerate(hits), key=place)]
+
+
+def _highlighted(hit: Hit, query: str) -> Hit:
+    return Hit(hit.passage, hit.score, highlight(query, hit.passage.text), hit.contributions)
+
+
+def _facets(hits: Iterable[Hit]) -> Mapping[str, Mapping[str, int]]:
+    """Number of documents among the hits by source, type, language and tag."""
+    passages = {hit.passage.document_id: hit.passage for hit in hits}.values()
+    return {
+        "source": Counter(passage.source_id for passage in passages),
+        "type": Counter(passage.media_type for passage in passages),
+        "language": Counter(passage.language for passage in passages),
+        "tag": Counter(tag for passage in passages for tag in passage.tags),
+    }

@@ -1,0 +1,51 @@
+"""Where sentences begin and end, in any language that marks their ends. Pure; reads nothing but the text."""
+
+from __future__ import annotations
+
+import re
+
+_MAX_CHARS = 1000
+"""No sentence is longer: text without any stop is cut at white space, or at this length."""
+
+_END = re.compile(
+    r"""
+    (?<![A-Z]\.)(?<!\b[A-Z])[.!?…]+["'”’»)\]]*(?=\s)   # a stop, closing marks, then white space; not "J. Doe"
+    | [。！？．]+["”’」』）]*                             # scripts that put no space after a stop
+    | \n+                                              # a line end: lists, tables, poetry
+    """,
+    re.VERBOSE,
+)
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Spans `[start, end)` of the sentences, in order, without white space around them."""
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for end in (*(match.end() for match in _END.finditer(text)), len(text)):
+        spans.extend(_cut(text, start, end))
+        start = end
+    return spans
+
+
+def sentence_pieces(text: str) -> list[str]:
+    """The text cut after each sentence; joined, the pieces are the text, white space included."""
+    ends = [end for _, end in sentence_spans(text)]
+    cuts = [0, *ends[:-1], len(text)] if ends else [0, len(text)]
+    return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+
+
+def _cut(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    while True:
+        while start < end and text[start].isspace():
+            start += 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        if start >= end:
+            return spans
+        if end - start <= _MAX_CHARS:
+            return [*spans, (start, end)]
+        space = text.rfind(" ", start + _MAX_CHARS // 2, start + _MAX_CHARS)
+        stop = space if space > start else start + _MAX_CHARS
+        spans.append((start, stop))
+        start = stop

@@ -1,0 +1,104 @@
+"""Every setting of the desk: its name, default and meaning. docs/settings.md lists them; a test compares.
+
+Values come from the environment (`REFDESK_<NAME>`) or from the TOML file that `REFDESK_CONFIG` names; the
+environment wins. Only composition roots call `load_settings`; everything else is handed values.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from retrieval.errors import RefdeskError
+
+
+class InvalidSettingsError(RefdeskError):
+    """A setting has a value that the desk cannot run with."""
+
+    code = "invalid_settings"
+    hint = "Correct the named setting; docs/settings.md lists them all."
+
+
+class Settings(BaseSettings):
+    """Settings of one desk."""
+
+    model_config = SettingsConfigDict(env_prefix="REFDESK_", frozen=True, extra="forbid")
+
+    data: Path = Field(Path(".refdesk"), description="State folder: catalogue, index, blobs, caches.")
+    docs: Path | None = Field(None, description="Folder to index as the source `docs` when the desk starts.")
+    directory: Path | None = Field(None, description="TOML file of users and groups, read at start.")
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs keys.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    identity: Literal["local", "keys"] = Field(
+        "local", description="`local`: one owner without login, on loopback only. `keys`: API keys."
+    )
+    owner: str = Field("local", min_length=1, description="User id of the owner in `local` mode.")
+    catalogue_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the state folder.")
+    broker_url: str = Field("memory://", description="Celery broker; `memory://` runs workers in the desk.")
+    workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
+    models: Path = Field(
+        Path(sys.prefix) / "share" / "refdesk" / "models",
+        description="Folder of the exported embedding model, made by `make setup`.",
+    )
+    max_file_mb: int = Field(100, ge=1, description="Largest file that is parsed, MiB.")
+    parser_time_s: float = Field(90.0, gt=0, description="Longest time one file may take to parse, seconds.")
+    parser_memory_mb: int = Field(1024, ge=256, description="Most memory one file's parser may take, MiB.")
+    vllm_url: str = Field("", description="Base URL of a vLLM server, ending in /v1; empty: extracts only.")
+    vllm_model: str = Field("gpt-oss-20b", description="Model name that the vLLM server serves.")
+    vllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the vLLM server.")
+    answer_time_s: float = Field(60.0, gt=0, description="Longest time for one generated answer, seconds.")
+    context_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    max_body_mb: int = Field(110, ge=1, description="Largest request body, MiB.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the TOML file."""
+        file = os.environ.get("REFDESK_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def database_url(self) -> str:
+        """The catalogue's SQLAlchemy URL."""
+        return self.catalogue_url or f"sqlite:///{(self.data / 'catalogue.db').absolute()}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from arguments, environment and file.
+
+    Raises:
+        InvalidSettingsError: A value is missing or out of range; the message names the setting.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # validated by pydantic
+    except (ValidationError, OSError, ValueError) as error:
+        raise InvalidSettingsError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        return f"{name}: {problem['msg']}"
+    return str(error)
