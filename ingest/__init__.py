@@ -1,0 +1,1 @@
+"""Source -> fetch -> parse -> chunk -> embed -> index, for one document or one batch."""

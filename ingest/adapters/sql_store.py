@@ -1,0 +1,393 @@
+"""`DocumentStore` on the catalogue's tables: what a sync and the pipeline write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from ingest.errors import IngestError
+from ingest.ports import (
+    IndexableChunk,
+    IndexTarget,
+    Known,
+    ListedDocument,
+    StagedVersion,
+)
+from retrieval.access import Acl
+from retrieval.adapters.sql import jobs
+from retrieval.adapters.sql.acls import write_acl
+from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.models import (
+    ChunkRow,
+    DocumentRow,
+    JobRow,
+    SourceRow,
+    VersionRow,
+)
+from retrieval.adapters.sql.rows import batches, read_acls, to_document, to_source
+from retrieval.corpus import (
+    ChunkId,
+    Document,
+    DocumentId,
+    DocumentState,
+    Source,
+    SourceId,
+    VersionId,
+    document_id_for,
+    indexed_text,
+)
+from retrieval.errors import NotFoundError, RefdeskError
+from retrieval.jobs import JobKind, JobState, Lease
+
+
+class SqlDocumentStore:
+    """Implements `ingest.ports.DocumentStore`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Write to this database and read the time from `clock`."""
+        self._database = database
+        self._clock = clock
+
+    def source(self, source_id: SourceId) -> Source:
+        """See `DocumentStore.source`."""
+        with self._database.read() as session:
+            row = session.get(SourceRow, source_id)
+        if row is None:
+            raise NotFoundError(f"no source {source_id}")
+        return to_source(row)
+
+    def known(self, source_id: SourceId) -> dict[str, Known]:
+        """See `DocumentStore.known`."""
+        with self._database.read() as session:
+            rows = list(session.scalars(select(DocumentRow).where(DocumentRow.source_id == source_id)))
+            acls = read_acls(session, rows)
+        return {row.external_id: _to_known(row, acls[row.id]) for row in rows}
+
+    def register(
+        self, source: Source, listed: Sequence[ListedDocument], *, requested_by: str, reason: str
+    ) -> list[DocumentId]:
+        """See `DocumentStore.register`."""
+        now = self._clock()
+        ids = [document_id_for(source.id, item.external_id) for item in listed]
+        with self._database.write() as session:
+            for document_id, item in zip(ids, listed, strict=True):
+                row = session.get(DocumentRow, document_id)
+                if row is None:
+                    row = _new_document(document_id, source, item, now)
+                    session.add(row)
+                    session.flush()
+                _take_over(session, row, source, item, now)
+                row.state, row.deleted_at, row.attempts = DocumentState.QUEUED, None, 0
+                row.error_code, row.error_message, row.retryable = "", "", False
+                same_content = row.fingerprint == item.fingerprint
+                row.fingerprint, row.size_bytes = item.fingerprint, item.size_bytes
+                request = JobRequest(
+                    JobKind.INDEX,
+                    requested_by,
+                    reason,
+                    document_id=document_id,
+                    parameters={"force": same_content},
+                )
+                jobs.accept(session, request, now)
+        return ids
+
+    def update_details(self, source: Source, listed: Sequence[ListedDocument]) -> list[DocumentId]:
+        """See `DocumentStore.update_details`."""
+        now = self._clock()
+        changed: list[DocumentId] = []
+        with self._database.write() as session:
+            for item in listed:
+                document_id = document_id_for(source.id, item.external_id)
+                row = session.get_one(DocumentRow, document_id)
+                row.fingerprint = item.fingerprint
+                if _take_over(session, row, source, item, now):
+                    changed.append(document_id)
+        return changed
+
+    def bury(self, document_ids: Sequence[DocumentId]) -> list[ChunkId]:
+        """See `DocumentStore.bury`."""
+        now = self._clock()
+        chunk_ids: list[ChunkId] = []
+        with self._database.write() as session:
+            for batch in batches(document_ids, 500):
+                chunk_ids += _chunk_ids(session, batch)
+                session.execute(
+                    update(DocumentRow)
+                    .where(DocumentRow.id.in_(batch))
+                    .values(state=DocumentState.DELETED, deleted_at=now, updated_at=now, live_version_id=None)
+                )
+                session.execute(
+                    update(VersionRow)
+                    .where(VersionRow.document_id.in_(batch), VersionRow.replaced_at.is_(None))
+                    .values(replaced_at=now)
+                )
+                session.execute(
+                    update(JobRow)
+                    .where(JobRow.document_id.in_(batch), JobRow.finished_at.is_(None))
+                    .values(state=JobState.CANCELLED, active_key=None, lease_token="", finished_at=now)
+                )
+        return chunk_ids
+
+    def note_sync(self, source_id: SourceId, *, error: IngestError | None) -> None:
+        """See `DocumentStore.note_sync`."""
+        with self._database.write() as session:
+            row = session.get_one(SourceRow, source_id)
+            row.error_code = "" if error is None else error.code
+            row.error_message = "" if error is None else error.message
+            if error is None:
+                row.synced_at = self._clock()
+
+    def document(self, document_id: DocumentId) -> Document:
+        """See `DocumentStore.document`."""
+        with self._database.read() as session:
+            row = session.get(DocumentRow, document_id)
+            if row is None:
+                raise NotFoundError(f"no document {document_id}")
+            live = None if row.live_version_id is None else session.get(VersionRow, row.live_version_id)
+            acl = read_acls(session, [row])[row.id]
+        return to_document(row, acl, None if live is None else live.number)
+
+    def set_state(self, document_id: DocumentId, state: DocumentState) -> None:
+        """See `DocumentStore.set_state`."""
+        with self._database.write() as session:
+            session.execute(
+                update(DocumentRow)
+                .where(DocumentRow.id == document_id, DocumentRow.deleted_at.is_(None))
+                .values(state=state, updated_at=self._clock())
+            )
+
+    def stage(self, version: StagedVersion) -> None:
+        """See `DocumentStore.stage`."""
+        with self._database.write() as session:
+            row = session.get(VersionRow, version.version_id)
+            if row is None:
+                session.add(_new_version(session, version, self._clock()))
+                session.flush()
+            session.execute(delete(ChunkRow).where(ChunkRow.version_id == version.version_id))
+            session.add_all(_new_chunks(version))
+
+    def publish(self, lease: Lease, version_id: VersionId) -> list[ChunkId] | None:
+        """See `DocumentStore.publish`."""
+        now = self._clock()
+        with self._database.write() as session:
+            version = session.get_one(VersionRow, version_id)
+            document = session.get_one(DocumentRow, version.document_id, with_for_update=True)
+            if document.deleted_at is not None or not jobs.finish(session, lease, now):
+                return None
+            session.execute(
+                update(VersionRow)
+                .where(
+                    VersionRow.document_id == document.id,
+                    VersionRow.id != version_id,
+                    VersionRow.replaced_at.is_(None),
+                )
+                .values(replaced_at=now)
+            )
+            version.live_at, version.replaced_at = version.live_at or now, None
+            document.live_version_id = version_id
+            document.title = document.source_title or version.title or document.external_id
+            document.media_type, document.language = version.media_type, version.language
+            document.warnings = list(version.facts.get("warnings", []))
+            document.state, document.attempts, document.updated_at = DocumentState.LIVE, 0, now
+            document.error_code, document.error_message, document.retryable = "", "", False
+            replaced = select(ChunkRow.id).where(
+                ChunkRow.document_id == document.id, ChunkRow.version_id != version_id
+            )
+            return [ChunkId(id_) for id_ in session.scalars(replaced)]
+
+    def forget_chunks(self, chunk_ids: Sequence[ChunkId]) -> None:
+        """See `DocumentStore.forget_chunks`."""
+        with self._database.write() as session:
+            for batch in batches(chunk_ids, 500):
+                session.execute(delete(ChunkRow).where(ChunkRow.id.in_(batch)))
+
+    def fail(self, document_id: DocumentId, error: RefdeskError, *, attempts: int, final: bool) -> None:
+        """See `DocumentStore.fail`."""
+        if not final:
+            state = DocumentState.QUEUED
+        else:
+            state = DocumentState.QUARANTINED if error.retryable else DocumentState.FAILED
+        with self._database.write() as session:
+            session.execute(
+                update(DocumentRow)
+                .where(DocumentRow.id == document_id, DocumentRow.deleted_at.is_(None))
+                .values(
+                    state=state,
+                    error_code=error.code,
+                    error_message=error.message,
+                    retryable=error.retryable,
+                    attempts=attempts,
+                    updated_at=self._clock(),
+                )
+            )
+
+    def index_target(self, document_id: DocumentId) -> IndexTarget:
+        """See `DocumentStore.index_target`."""
+        with self._database.read() as session:
+            row = session.get_one(DocumentRow, document_id)
+            acl = read_acls(session, [row])[row.id]
+        return IndexTarget(
+            document_id=document_id,
+            source_id=SourceId(row.source_id),
+            path=row.external_id,
+            title=row.title,
+            media_type=row.media_type,
+            language=row.language,
+            tags=tuple(row.tags),
+            modified_at=row.modified_at,
+            acl=acl,
+        )
+
+    def live_chunk_ids(self) -> set[ChunkId]:
+        """See `DocumentStore.live_chunk_ids`."""
+        query = select(ChunkRow.id).join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+        with self._database.read() as session:
+            return {ChunkId(id_) for id_ in session.scalars(query)}
+
+    def live_chunks(self, chunk_ids: Sequence[ChunkId]) -> list[IndexableChunk]:
+        """See `DocumentStore.live_chunks`."""
+        chunks: list[IndexableChunk] = []
+        with self._database.read() as session:
+            for batch in batches(chunk_ids, 500):
+                query = (
+                    select(ChunkRow, VersionRow.title, DocumentRow.source_title, DocumentRow.external_id)
+                    .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+                    .join(VersionRow, VersionRow.id == ChunkRow.version_id)
+                    .where(ChunkRow.id.in_(batch))
+                )
+                for row, title, source_title, external_id in session.execute(query):
+                    shown = source_title or title or external_id
+                    text = indexed_text(shown, tuple(row.heading_path), row.context, row.text)
+                    chunks.append(IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text))
+        return chunks
+
+    def stale_access(self) -> list[DocumentId]:
+        """See `DocumentStore.stale_access`."""
+        query = select(DocumentRow.id).where(
+            DocumentRow.acl_epoch != DocumentRow.indexed_acl_epoch,
+            DocumentRow.live_version_id.is_not(None),
+        )
+        with self._database.read() as session:
+            return [DocumentId(id_) for id_ in session.scalars(query)]
+
+    def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
+        """See `DocumentStore.access_epoch`."""
+        with self._database.read() as session:
+            row = session.get_one(DocumentRow, document_id)
+            return read_acls(session, [row])[row.id], row.acl_epoch
+
+    def confirm_access(self, document_id: DocumentId, epoch: int) -> None:
+        """See `DocumentStore.confirm_access`."""
+        with self._database.write() as session:
+            session.execute(
+                update(DocumentRow).where(DocumentRow.id == document_id).values(indexed_acl_epoch=epoch)
+            )
+
+    def average_terms(self) -> tuple[float, int]:
+        """See `DocumentStore.average_terms`."""
+        query = select(func.avg(ChunkRow.n_terms), func.count()).join(
+            DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id
+        )
+        with self._database.read() as session:
+            mean, count = session.execute(query).one()
+        return float(mean or 0.0), count
+
+
+def _to_known(row: DocumentRow, acl: Acl) -> Known:
+    unfinished_business = row.state == DocumentState.QUARANTINED and row.retryable
+    return Known(
+        document_id=DocumentId(row.id),
+        fingerprint=row.fingerprint,
+        title=row.source_title,
+        url=row.url,
+        tags=tuple(row.tags),
+        superseded_by=row.superseded_by,
+        acl=acl,
+        acl_is_manual=row.acl_origin == "manual",
+        is_deleted=row.deleted_at is not None,
+        needs_retry=unfinished_business,
+    )
+
+
+def _new_document(
+    document_id: DocumentId, source: Source, item: ListedDocument, now: datetime
+) -> DocumentRow:
+    return DocumentRow(
+        id=document_id,
+        source_id=source.id,
+        external_id=item.external_id,
+        title=item.title or item.external_id,
+        source_title=item.title,
+        url=item.url,
+        tags=list(item.tags),
+        owner="",
+        state=DocumentState.QUEUED,
+        warnings=[],
+        fingerprint="",
+        modified_at=item.modified_at,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _take_over(
+    session: Session, row: DocumentRow, source: Source, item: ListedDocument, now: datetime
+) -> bool:
+    """Copy a listing's details onto a document. Returns whether its access list changed."""
+    row.source_title, row.url, row.tags = item.title, item.url, list(item.tags)
+    if item.title:
+        row.title = item.title
+    row.superseded_by, row.modified_at, row.updated_at = item.superseded_by, item.modified_at, now
+    if row.acl_origin == "manual":
+        return False
+    return write_acl(session, row, item.acl or source.default_acl)
+
+
+def _new_version(session: Session, version: StagedVersion, now: datetime) -> VersionRow:
+    newest = select(func.max(VersionRow.number)).where(VersionRow.document_id == version.document_id)
+    document = version.document
+    return VersionRow(
+        id=version.version_id,
+        document_id=version.document_id,
+        number=(session.scalar(newest) or 0) + 1,
+        content_hash=version.content_hash,
+        recipe=version.recipe,
+        title=document.title,
+        media_type=document.media_type,
+        language=document.language,
+        facts={"warnings": list(document.warnings), "metadata": document.metadata},
+        size_bytes=version.size_bytes,
+        n_chunks=len(version.chunks),
+        reason=version.reason,
+        requested_by=version.requested_by,
+        created_at=now,
+    )
+
+
+def _new_chunks(version: StagedVersion) -> list[ChunkRow]:
+    return [
+        ChunkRow(
+            id=chunk.chunk_id,
+            document_id=version.document_id,
+            version_id=version.version_id,
+            position=chunk.draft.position,
+            start=chunk.draft.start,
+            end=chunk.draft.end,
+            page=chunk.draft.page,
+            heading_path=list(chunk.draft.heading_path),
+            context=chunk.draft.context,
+            text=chunk.draft.text,
+            n_tokens=chunk.draft.n_tokens,
+            n_terms=chunk.n_terms,
+        )
+        for chunk in version.chunks
+    ]
+
+
+def _chunk_ids(session: Session, document_ids: Sequence[str]) -> list[ChunkId]:
+    query = select(ChunkRow.id).where(ChunkRow.document_id.in_(document_ids))
+    return [ChunkId(id_) for id_ in session.scalars(query)]

@@ -1,0 +1,167 @@
+"""Stage 2: a parsed document -> chunks within the embedder's reach, bounded by headings, pages and sentences.
+
+LlamaIndex's `SentenceSplitter` merges sentences up to the budget; everything that makes a chunk citable (exact
+offsets, page, heading path, a table's header) is added here. Runs in the sandbox child, next to the parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+from llama_index.core.node_parser import SentenceSplitter
+from tokenizers import Tokenizer
+
+from ingest.document import Block, BlockKind, ChunkDraft, ParsedDocument
+from retrieval.corpus import indexed_text
+from retrieval.sentences import sentence_pieces
+
+_MODEL_TOKENS = 254
+"""What all-MiniLM-L6-v2 reads of a text, its two special tokens apart."""
+
+_MIN_BODY_TOKENS = 96
+_MAX_HEADING_CHARS = 120
+_MAX_HEADINGS = 4
+_CHARS_PER_TOKEN_AT_MOST = 10
+"""A word of over 100 letters is a single unknown wordpiece; counting by length keeps such chunks short."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkingSettings:
+    """How documents are cut.
+
+    Attributes:
+        tokenizer_path: The embedder's `tokenizer.json`; budgets are counted in its wordpieces.
+        max_tokens: Most wordpieces of a chunk's own text.
+    """
+
+    tokenizer_path: Path
+    max_tokens: int = 220
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever other chunks would be cut."""
+        return f"sentences-{self.max_tokens}-v1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Blocks of one kind (a table, or everything else) under one heading and on one page."""
+
+    heading_path: tuple[str, ...]
+    page: int | None
+    blocks: tuple[Block, ...]
+
+
+def chunk_document(
+    document: ParsedDocument, *, title: str, settings: ChunkingSettings
+) -> tuple[ChunkDraft, ...]:
+    """Cut a document into chunks, in reading order.
+
+    Args:
+        document: The parsed document.
+        title: The title that will stand before every chunk's text; it takes part of the budget.
+        settings: Budget and tokenizer.
+
+    Returns:
+        Chunks whose text is exactly `document.text[start:end]`. They cover every block that is not a
+        heading; a document of headings only gives those as chunks. Positions count from 0 without gaps.
+    """
+    count = _token_counter(settings.tokenizer_path)
+    drafts: list[ChunkDraft] = []
+    for section in _sections(document):
+        for start, end, context in _cut(document.text, section, title, count, settings.max_tokens):
+            text = document.text[start:end]
+            drafts.append(
+                ChunkDraft(
+                    position=len(drafts),
+                    start=start,
+                    end=end,
+                    text=text,
+                    heading_path=section.heading_path,
+                    page=section.page,
+                    context=context,
+                    n_tokens=count(indexed_text(title, section.heading_path, context, text)),
+                )
+            )
+    return tuple(drafts)
+
+
+def _sections(document: ParsedDocument) -> Iterator[_Section]:
+    placed = list(_under_headings(document))
+    if not placed:  # headings only: the best there is to find
+        placed = [((), block) for block in document.blocks]
+    for _, group in groupby(placed, key=_section_key):
+        members = list(group)
+        yield _Section(members[0][0], members[0][1].page, tuple(block for _, block in members))
+
+
+def _section_key(placed: tuple[tuple[str, ...], Block]) -> tuple[object, ...]:
+    path, block = placed
+    is_table = block.kind is BlockKind.TABLE
+    return path, block.page, block.start if is_table else -1
+
+
+def _under_headings(document: ParsedDocument) -> Iterator[tuple[tuple[str, ...], Block]]:
+    path: list[tuple[int, str]] = []
+    for block in document.blocks:
+        if block.kind is BlockKind.HEADING:
+            path = [(level, text) for level, text in path if level < block.level]
+            heading = " ".join(document.text[block.start : block.end].split())
+            path.append((block.level, heading[:_MAX_HEADING_CHARS]))
+        else:
+            yield tuple(text for _, text in path[-_MAX_HEADINGS:]), block
+
+
+def _cut(
+    text: str, section: _Section, title: str, count: Callable[[str], int], max_tokens: int
+) -> Iterator[tuple[int, int, str]]:
+    """Spans of one section's chunks, each with the context that it needs."""
+    first, last = section.blocks[0], section.blocks[-1]
+    context = first.header if first.kind is BlockKind.TABLE else ""
+    prefix_tokens = count(indexed_text(title, section.heading_path, context, ""))
+    budget = max(_MIN_BODY_TOKENS, min(max_tokens, _MODEL_TOKENS - prefix_tokens))
+    spans = _split(text, first.start, last.end, budget, count, by_line=bool(context))
+    for number, (start, end) in enumerate(spans):
+        yield start, end, context if number > 0 else ""
+
+
+def _split(
+    text: str, start: int, end: int, budget: int, count: Callable[[str], int], *, by_line: bool
+) -> list[tuple[int, int]]:
+    body = text[start:end]
+    if count(body) <= budget:
+        return [(start, end)]
+    splitter = SentenceSplitter(
+        chunk_size=budget,
+        chunk_overlap=0,
+        tokenizer=lambda piece: range(count(piece)),
+        chunking_tokenizer_fn=_lines if by_line else sentence_pieces,
+        paragraph_separator="\n\n",
+    )
+    spans, cursor = [], 0
+    for piece in splitter.split_text(body):
+        at = body.index(piece, cursor)  # pieces are slices of the body, in order
+        spans.append((start + at, start + at + len(piece)))
+        cursor = at + len(piece)
+    return spans
+
+
+def _lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
+
+
+@lru_cache(maxsize=4)
+def _token_counter(tokenizer_path: Path) -> Callable[[str], int]:
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count(text: str) -> int:
+        wordpieces = len(tokenizer.encode(text, add_special_tokens=False).ids)
+        return max(wordpieces, -(-len(text) // _CHARS_PER_TOKEN_AT_MOST))
+
+    return count

@@ -1,0 +1,1 @@
+"""One connector a file; each yields cheap listings, then bytes on demand."""

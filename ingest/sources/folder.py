@@ -1,0 +1,126 @@
+"""A folder of files as a source, with access lists and small facts from `.refdesk.toml` files beside them.
+
+A `.refdesk.toml` applies to its folder and everything below it; of several, the nearest one counts:
+
+    owner = "mara.lindqvist"
+    [acl]
+    allow = ["group:everyone"]          # user:<id> or group:<name>
+    deny = []
+    [documents."travel-2023.md"]        # optional, for files in the same folder
+    superseded_by = "travel-2025.docx"
+    tags = ["travel"]
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ingest.errors import FetchFailedError, SourceUnavailableError, TooLargeError
+from ingest.ports import ListedDocument
+from retrieval.access import Acl, PrincipalId, UserId
+
+RULES_FILE = ".refdesk.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What one `.refdesk.toml` says."""
+
+    acl: Acl | None
+    documents: dict[str, dict[str, Any]]
+
+
+class FolderConnector:
+    """Implements `ingest.ports.Connector` for a folder. Hidden files and symbolic links are left out."""
+
+    def __init__(self, root: Path, *, default_owner: UserId, max_file_bytes: int) -> None:
+        """Read documents below `root`.
+
+        Args:
+            root: The folder.
+            default_owner: Owner where a `.refdesk.toml` states an access list but no owner.
+            max_file_bytes: Larger files are refused on fetch.
+        """
+        self._root = root
+        self._default_owner = default_owner
+        self._max_file_bytes = max_file_bytes
+
+    def list_documents(self) -> Iterator[ListedDocument]:
+        """See `Connector.list_documents`. External ids are paths relative to the root, with "/"."""
+        if not self._root.is_dir():
+            raise SourceUnavailableError(f"the folder {self._root} does not exist")
+        yield from self._walk(self._root, inherited=None)
+
+    def fetch(self, external_id: str) -> bytes:
+        """See `Connector.fetch`."""
+        path = self._root / PurePosixPath(external_id)
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise FetchFailedError(f"{external_id} leads out of the folder")
+        try:
+            with path.open("rb") as file:
+                content = file.read(self._max_file_bytes + 1)
+        except OSError as error:
+            raise FetchFailedError(f"{external_id} cannot be read: {error.strerror}") from error
+        if len(content) > self._max_file_bytes:
+            raise TooLargeError(f"{external_id} is larger than {self._max_file_bytes // 2**20} MB")
+        return content
+
+    def _walk(self, folder: Path, inherited: Acl | None) -> Iterator[ListedDocument]:
+        rules = self._rules(folder)
+        acl = rules.acl or inherited
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise SourceUnavailableError(f"{folder} cannot be listed: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith(".") or entry.is_symlink():
+                continue
+            if entry.is_dir():
+                yield from self._walk(Path(entry.path), acl)
+            elif entry.is_file():
+                yield self._listed(Path(entry.path), acl, rules.documents.get(entry.name, {}))
+
+    def _listed(self, path: Path, acl: Acl | None, facts: dict[str, Any]) -> ListedDocument:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise SourceUnavailableError(f"{path} cannot be read: {error.strerror}") from error
+        relative = PurePosixPath(path.relative_to(self._root).as_posix())
+        successor = facts.get("superseded_by", "")
+        return ListedDocument(
+            external_id=str(relative),
+            # The change time catches a copy that kept its old modification time.
+            fingerprint=f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_size}",
+            title=facts.get("title", ""),
+            url=facts.get("url", ""),
+            modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+            size_bytes=status.st_size,
+            acl=acl,
+            tags=tuple(facts.get("tags", ())),
+            superseded_by=str(relative.parent / successor) if successor else "",
+        )
+
+    def _rules(self, folder: Path) -> _Rules:
+        path = folder / RULES_FILE
+        try:
+            rules = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return _Rules(None, {})
+        except (OSError, ValueError) as error:  # falling back to the parent's rules might show too much
+            raise SourceUnavailableError(f"{path} cannot be understood: {error}") from error
+        stated = "acl" in rules or "owner" in rules
+        return _Rules(self._acl(rules) if stated else None, rules.get("documents", {}))
+
+    def _acl(self, rules: dict[str, Any]) -> Acl:
+        lists = rules.get("acl", {})
+        return Acl(
+            owner=UserId(rules.get("owner", self._default_owner)),
+            allow=frozenset(PrincipalId(p) for p in lists.get("allow", ())),
+            deny=frozenset(PrincipalId(p) for p in lists.get("deny", ())),
+        )

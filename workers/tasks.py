@@ -1,0 +1,84 @@
+"""The Celery tasks: an id in, one call of `ingest`, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+
+from ingest.indexing import Indexer
+from ingest.pipeline import Pipeline
+from ingest.ports import Connector, DocumentStore
+from ingest.syncing import Syncer
+from retrieval.adapters.sql.jobs import SqlJobs
+from retrieval.corpus import JobId, Source
+from retrieval.errors import RefdeskError
+from retrieval.jobs import TASK_NAMES, JobKind, Lease
+from workers.retries import Verdict
+from workers.running import Heartbeat, JobRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """What tasks work with; opened once per worker process."""
+
+    jobs: SqlJobs
+    store: DocumentStore
+    pipeline: Pipeline
+    indexer: Indexer
+    syncer: Syncer
+    connector_for: Callable[[Source], Connector]
+    runner: JobRunner
+
+
+def register(app: Celery, toolbox: Toolbox) -> None:
+    """Add the tasks to a Celery application. Their names are `retrieval.jobs.TASK_NAMES`."""
+
+    @app.task(name=TASK_NAMES[JobKind.INDEX], ignore_result=True)  # type: ignore[untyped-decorator]
+    def index_document(job_id: str) -> None:
+        toolbox.runner.run(JobId(job_id), lambda *args: _index(toolbox, *args), _fail_document(toolbox))
+
+    @app.task(name=TASK_NAMES[JobKind.SYNC], ignore_result=True)  # type: ignore[untyped-decorator]
+    def sync_source(job_id: str) -> None:
+        toolbox.runner.run(JobId(job_id), lambda *args: _sync(toolbox, *args), _ignore_failure)
+
+
+def _index(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
+    toolbox.pipeline.index_document(lease, heartbeat=heartbeat)
+    if toolbox.jobs.unfinished() <= 1:  # the corpus is at rest: a good moment to measure it
+        toolbox.indexer.recalibrate()
+    return {}
+
+
+def _sync(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
+    if lease.job.source_id is None:
+        raise ValueError("a sync job names no source")
+    source = toolbox.store.source(lease.job.source_id)
+    return toolbox.syncer.sync(
+        source,
+        toolbox.connector_for(source),
+        requested_by=lease.job.requested_by,
+        dry_run=bool(lease.job.parameters.get("dry_run")),
+        confirmed=bool(lease.job.parameters.get("confirm_deletions")),
+        progress=lambda done, total: _note(heartbeat, done, total),
+    )
+
+
+def _note(heartbeat: Heartbeat, done: int, total: int) -> None:
+    heartbeat(done, total)
+
+
+def _fail_document(toolbox: Toolbox) -> Callable[[Lease, RefdeskError, Verdict], None]:
+    def fail(lease: Lease, error: RefdeskError, verdict: Verdict) -> None:
+        if lease.job.document_id is not None:
+            toolbox.store.fail(
+                lease.job.document_id, error, attempts=lease.job.attempt, final=verdict.is_final
+            )
+
+    return fail
+
+
+def _ignore_failure(lease: Lease, error: RefdeskError, verdict: Verdict) -> None:
+    """A failed sync is noted on its source by the syncer, and on the job by the runner."""
