@@ -33,7 +33,7 @@ from retrieval.corpus import (
     text_key,
     version_id_for,
 )
-from retrieval.jobs import Lease
+from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, Embedder, SparseEncoder
 
 PARSER_RECIPE = "parsers-v1"
@@ -99,10 +99,14 @@ class Pipeline:
             raise ValueError("an index job names no document")
         document = self._store.document(document_id)
         if document.deleted_at is not None:
+            self._indexer.remove(self._store.chunk_ids(document.id))
+            return
+        if lease.job.parameters.get(ACCESS_ONLY):
+            self._indexer.apply_access([document.id])
             return
         content = self._fetch(document)
         version_id = version_id_for(document.id, content_hash(content), self._settings.recipe)
-        if version_id == document.live_version_id and not lease.job.parameters.get("force"):
+        if version_id == document.live_version_id and not lease.job.parameters.get(FORCE):
             self._store.publish(lease, version_id)
             return
         if not heartbeat(0, 0):

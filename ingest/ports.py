@@ -214,6 +214,10 @@ class DocumentStore(Protocol):
         """
         ...
 
+    def chunk_ids(self, document_id: DocumentId) -> list[ChunkId]:
+        """Ids of all chunks of a document, replaced versions' too."""
+        ...
+
     def forget_chunks(self, chunk_ids: Sequence[ChunkId]) -> None:
         """Drop chunks that no reader can reach any more, after the index has dropped them."""
         ...

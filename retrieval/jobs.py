@@ -36,6 +36,12 @@ class JobState(StrEnum):
 TASK_NAMES = {JobKind.INDEX: "refdesk.index_document", JobKind.SYNC: "refdesk.sync_source"}
 """Celery task by kind. The relay sends these names; a test checks them against the workers' registry."""
 
+ACCESS_ONLY = "access_only"
+"""Parameter of an index job: bring the access list into the index and touch nothing else."""
+
+FORCE = "force"
+"""Parameter of an index job: parse and write again even when the bytes are the same."""
+
 MAX_ATTEMPTS = 3
 """After this many failed attempts a document is quarantined."""
 

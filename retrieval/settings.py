@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         Path(sys.prefix) / "share" / "refdesk" / "models",
         description="Folder of the exported embedding model, made by `make setup`.",
     )
+    embedding_cache: Path | None = Field(
+        None, description="File that remembers embeddings; empty means `embeddings.db` in the state folder."
+    )
     max_file_mb: int = Field(100, ge=1, description="Largest file that is parsed, MiB.")
     parser_time_s: float = Field(90.0, gt=0, description="Longest time one file may take to parse, seconds.")
     parser_memory_mb: int = Field(1024, ge=256, description="Most memory one file's parser may take, MiB.")
@@ -76,6 +79,11 @@ class Settings(BaseSettings):
         file = os.environ.get("REFDESK_CONFIG")
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
         return (init_settings, env_settings, *toml)
+
+    @property
+    def embedding_cache_file(self) -> Path:
+        """Where embeddings are remembered."""
+        return self.embedding_cache or self.data / "embeddings.db"
 
     @property
     def database_url(self) -> str:

@@ -54,7 +54,7 @@ def open_corpus(settings: Settings) -> Iterator[Corpus]:
     settings.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
     database.migrate()
-    embedder = CachedEmbedder(OnnxEmbedder(model_folder(settings)), settings.data / "embeddings.db")
+    embedder = CachedEmbedder(OnnxEmbedder(model_folder(settings)), settings.embedding_cache_file)
     try:
         yield Corpus(database, FolderBlobs(settings.data / "blobs"), embedder, EdgeBm25())
     finally:

@@ -41,7 +41,7 @@ from retrieval.corpus import (
     indexed_text,
 )
 from retrieval.errors import NotFoundError, RefdeskError
-from retrieval.jobs import JobKind, JobState, Lease
+from retrieval.jobs import FORCE, JobKind, JobState, Lease
 
 
 class SqlDocumentStore:
@@ -90,7 +90,7 @@ class SqlDocumentStore:
                     requested_by,
                     reason,
                     document_id=document_id,
-                    parameters={"force": same_content},
+                    parameters={FORCE: same_content},
                 )
                 jobs.accept(session, request, now)
         return ids
@@ -198,6 +198,11 @@ class SqlDocumentStore:
                 ChunkRow.document_id == document.id, ChunkRow.version_id != version_id
             )
             return [ChunkId(id_) for id_ in session.scalars(replaced)]
+
+    def chunk_ids(self, document_id: DocumentId) -> list[ChunkId]:
+        """See `DocumentStore.chunk_ids`."""
+        with self._database.read() as session:
+            return _chunk_ids(session, [document_id])
 
     def forget_chunks(self, chunk_ids: Sequence[ChunkId]) -> None:
         """See `DocumentStore.forget_chunks`."""

@@ -170,6 +170,16 @@ class SqlCorpus:
             raise NotFoundError(f"no document {document_id}")
         return found[0]
 
+    def totals(self) -> dict[str, dict[str, int]]:
+        """Documents and jobs by state, over everything; for operators only."""
+        documents = select(DocumentRow.state, func.count()).group_by(DocumentRow.state)
+        jobs = select(JobRow.state, func.count()).group_by(JobRow.state)
+        with self._database.read() as session:
+            return {
+                "documents": {state: count for state, count in session.execute(documents)},  # noqa: C416
+                "jobs": {state: count for state, count in session.execute(jobs)},  # noqa: C416
+            }
+
     def passage_count(self, principal: Principal) -> int:
         """Number of passages that a search by the principal looks through."""
         query = (

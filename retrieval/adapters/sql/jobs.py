@@ -17,7 +17,7 @@ from retrieval.adapters.sql.models import JobRow, OutboxRow
 from retrieval.adapters.sql.rows import batches, to_job
 from retrieval.corpus import DocumentId, JobId, SourceId
 from retrieval.errors import NotFoundError
-from retrieval.jobs import TASK_NAMES, Job, JobKind, JobState, Lease
+from retrieval.jobs import ACCESS_ONLY, TASK_NAMES, Job, JobKind, JobState, Lease
 
 Clock = Callable[[], datetime]
 
@@ -213,8 +213,7 @@ def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
     """`SqlJobs.accept` within a transaction of the caller's, so that what needs the job commits with it."""
     row = session.scalar(select(JobRow).where(JobRow.active_key == request.active_key))
     if row is not None:
-        if row.state == JobState.RUNNING:
-            row.parameters = {**row.parameters, **(request.parameters or {}), "again": True}
+        row.parameters = _merged(row, request.parameters or {})
         return row
     row = JobRow(
         id=str(uuid.uuid4()),
@@ -254,6 +253,16 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
     row.report = dict(report or {})
     _close(row, JobState.DONE, now)
     return True
+
+
+def _merged(row: JobRow, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of an unfinished job that is asked for again; it never does less than was asked."""
+    merged = {**row.parameters, **asked}
+    if row.state == JobState.RUNNING:
+        return {**merged, "again": True}
+    if ACCESS_ONLY in merged:
+        merged[ACCESS_ONLY] = bool(row.parameters.get(ACCESS_ONLY)) and bool(asked.get(ACCESS_ONLY))
+    return merged
 
 
 def _held(lease: Lease) -> tuple[Any, ...]:

@@ -54,12 +54,3 @@ class SqlSources:
             session.add(row)
             session.flush()
             return to_source(row)
-
-    def put_folder(self, source_id: SourceId, *, name: str, location: str, owner: UserId) -> Source:
-        """Create a folder source, or point the existing one to another folder."""
-        with self._database.write() as session:
-            row = session.get(SourceRow, source_id)
-            if row is not None:
-                row.location = location
-                return to_source(row)
-        return self.create(source_id, name=name, kind="folder", location=location, owner=owner)

@@ -1,0 +1,151 @@
+"""What every `VectorIndex` does. New adapters are added to the fixture and pass the same tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.access import filter_for, hashed_denied, hashed_readers
+from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
+from retrieval.errors import IndexUnavailableError
+from retrieval.ports import IndexQuery, SparseVector, VectorIndex
+from retrieval.query import SearchFilters, SearchMode
+from tests.make import NOON, make_acl, make_point, make_principal
+
+QUERY = IndexQuery(
+    access=filter_for(make_principal("ada")),
+    dense=np.asarray([1, 0, 0, 0], np.float32),
+    sparse=SparseVector((10,), (1.0,)),
+    limit=10,
+    depth=20,
+)
+
+
+@pytest.fixture(params=["edge"])
+def index(tmp_path: Path) -> Iterator[VectorIndex]:
+    """An empty index of four dimensions."""
+    index = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    yield index
+    index.close()
+
+
+def test_nearest_comes_first_in_every_mode(index: VectorIndex) -> None:
+    """The point that matches in both legs leads, whichever legs are used."""
+    near, far = make_point(0), make_point(1, dense=[0.1, 1, 0, 0])
+    index.upsert([far, near])
+    for mode in SearchMode:
+        found = index.search(replace(QUERY, mode=mode))
+        assert found[0].chunk_id == near.chunk_id
+
+
+def test_upsert_replaces(index: VectorIndex) -> None:
+    """Writing a point again leaves one point."""
+    index.upsert([make_point(0)])
+    index.upsert([make_point(0)])
+    assert index.count() == 1
+
+
+def test_delete_removes_and_ignores_unknown(index: VectorIndex) -> None:
+    """Deleted points are gone; deleting again does nothing."""
+    point = make_point(0)
+    index.upsert([point, make_point(1)])
+    index.delete([point.chunk_id])
+    index.delete([point.chunk_id])
+    assert set(index.chunk_ids()) == {make_point(1).chunk_id}
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "groups", "visible"),
+    [
+        (("group:everyone",), (), (), True),
+        (("group:hr",), (), (), False),
+        (("group:hr",), (), ("hr",), True),
+        (("group:hr",), ("user:ada",), ("hr",), False),
+        ((), (), (), False),
+    ],
+)
+def test_access_is_filtered(
+    index: VectorIndex, allow: tuple[str, ...], deny: tuple[str, ...], groups: tuple[str, ...], visible: bool
+) -> None:
+    """A search sees what the access list allows and nothing else."""
+    index.upsert([make_point(0, acl=make_acl(allow=allow, deny=deny))])
+    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups))))
+    assert bool(found) == visible
+
+
+def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorIndex) -> None:
+    """New access lists count for every point of the document from the next search on."""
+    index.upsert([make_point(0, document_id="x"), make_point(1, document_id="x"), make_point(2)])
+    acl = make_acl(allow=("group:hr",))
+    index.set_access(make_point(0, document_id="x").document_id, hashed_readers(acl), hashed_denied(acl))
+    assert {c.chunk_id for c in index.search(QUERY)} == {make_point(2).chunk_id}
+
+
+def test_set_sparse_replaces_the_sparse_leg_only(index: VectorIndex) -> None:
+    """New term weights are found, and the dense leg still answers."""
+    point = make_point(0)
+    index.upsert([point])
+    index.set_sparse({point.chunk_id: SparseVector((77,), (2.0,))})
+    sparse = replace(QUERY, mode=SearchMode.SPARSE)
+    assert not index.search(sparse)
+    assert index.search(replace(sparse, sparse=SparseVector((77,), (1.0,))))
+    assert index.search(replace(QUERY, mode=SearchMode.DENSE))
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (SearchFilters(sources=("docs",)), {0}),
+        (SearchFilters(media_types=("text/html",)), {1}),
+        (SearchFilters(languages=("de", "fr")), {1}),
+        (SearchFilters(tags=("travel",)), {1}),
+        (SearchFilters(path_prefix="a/"), {0}),
+        (SearchFilters(documents=("doc-1",)), {1}),
+        (SearchFilters(modified_after=NOON + timedelta(hours=1)), {1}),
+        (SearchFilters(modified_before=NOON + timedelta(hours=1)), {0}),
+        (SearchFilters(languages=("de",), tags=("nothing",)), set()),
+    ],
+)
+def test_filters_narrow(index: VectorIndex, filters: SearchFilters, expected: set[int]) -> None:
+    """Each filter keeps what it names; several must all match."""
+    other = make_point(
+        1,
+        source_id="other",
+        path="b/1.html",
+        media_type="text/html",
+        language="de",
+        tags=("travel",),
+        modified_at=NOON + timedelta(days=1),
+    )
+    index.upsert([make_point(0), other])
+    found = {candidate.chunk_id for candidate in index.search(replace(QUERY, filters=filters))}
+    assert found == {(make_point(0), other)[number].chunk_id for number in expected}
+
+
+def test_sparse_search_without_known_terms_finds_nothing(index: VectorIndex) -> None:
+    """A question of stop words only is no error."""
+    index.upsert([make_point(0)])
+    assert index.search(replace(QUERY, mode=SearchMode.SPARSE, sparse=SparseVector((), ()))) == []
+
+
+def test_points_survive_reopening(tmp_path: Path) -> None:
+    """What was written is there after the index was closed and opened."""
+    first = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    first.upsert([make_point(0)])
+    first.close()
+    second = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    assert second.count() == 1
+    second.close()
+
+
+def test_folder_has_one_owner(tmp_path: Path) -> None:
+    """A folder that is open cannot be opened a second time."""
+    first = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    with pytest.raises(IndexUnavailableError):
+        QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    first.close()
