@@ -1,0 +1,1 @@
+"""Question -> authorise -> retrieve -> assemble -> generate -> check citations -> respond."""

@@ -1,0 +1,1 @@
+"""Vendor libraries behind the ports of `serving`."""

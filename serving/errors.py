@@ -1,0 +1,101 @@
+"""Errors of answering.
+
+RefdeskError
+  ServingError
+    UnauthenticatedError        no credential, or one that is not valid
+    UnknownUserError            a service key acts for somebody the directory does not know
+    IdempotencyConflictError    the same Idempotency-Key came with another body
+    RateLimitedError            over the caller's budget (retryable)
+    AuditUnavailableError       the audit record cannot be written, so nothing is answered (retryable)
+    GeneratorError              the model did not give a usable answer; the desk falls back to extracts
+      GeneratorUnavailableError     no connection, 5xx, or not configured (retryable)
+      GeneratorTimeoutError         silent or over its time (retryable)
+      GeneratorRefusedError         the request was refused as malformed or too long
+      MalformedGenerationError      empty, cut off, or with leaked control markup (retryable)
+      UnsupportedAnswerError        no sentence of it is borne out by the sources
+"""
+
+from __future__ import annotations
+
+from retrieval.errors import RefdeskError
+
+
+class ServingError(RefdeskError):
+    """Base of the errors raised by `serving`."""
+
+
+class UnauthenticatedError(ServingError):
+    """The request carries no credential, or one that is not valid. The reason is not told."""
+
+    code = "unauthenticated"
+    hint = "Send an API key as `Authorization: Bearer …`."
+
+
+class UnknownUserError(ServingError):
+    """A service key acts for a user whom the directory does not know."""
+
+    code = "unknown_user"
+    hint = "Put the user into the directory first (PUT /api/v1/directory/users/{id})."
+
+
+class IdempotencyConflictError(ServingError):
+    """An Idempotency-Key was used again with another request body."""
+
+    code = "idempotency_conflict"
+    hint = "Use a new Idempotency-Key for a new request."
+
+
+class RateLimitedError(ServingError):
+    """The caller is over its budget."""
+
+    code = "rate_limited"
+    retryable = True
+    hint = "Wait for the seconds given in Retry-After."
+
+
+class AuditUnavailableError(ServingError):
+    """The audit record cannot be written; without it there is no answer."""
+
+    code = "audit_unavailable"
+    retryable = True
+    hint = "Try again in a moment; operators: see `refdesk doctor`."
+
+
+class GeneratorError(ServingError):
+    """The model did not give a usable answer."""
+
+    code = "generator_failed"
+    hint = "The desk answers with extracts until the model is well again."
+
+
+class GeneratorUnavailableError(GeneratorError):
+    """The model server cannot be reached or answers with a server error."""
+
+    code = "generator_unavailable"
+    retryable = True
+
+
+class GeneratorTimeoutError(GeneratorError):
+    """The model server was silent, or took longer than its budget."""
+
+    code = "generator_timeout"
+    retryable = True
+
+
+class GeneratorRefusedError(GeneratorError):
+    """The model server refused the request: unknown model, too long, malformed."""
+
+    code = "generator_refused"
+
+
+class MalformedGenerationError(GeneratorError):
+    """The model's output is empty, cut off, or full of control markup."""
+
+    code = "generator_malformed"
+    retryable = True
+
+
+class UnsupportedAnswerError(GeneratorError):
+    """Nothing that the model wrote is borne out by the sources."""
+
+    code = "generator_unsupported"

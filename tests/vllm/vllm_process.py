@@ -1,0 +1,192 @@
+"""Starts and stops the real vLLM with the tiny gpt-oss, on loopback, without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from serving.adapters.vllm import VllmGenerator, VllmSettings
+from serving.errors import GeneratorError
+
+HERE = Path(__file__).parent
+MODEL = "openai/gpt-oss-20b"
+MAX_MODEL_LEN = 8192
+START_TIMEOUT_S = 240.0
+STOP_TIMEOUT_S = 20.0
+
+FLAGS = [
+    *("--dtype", "float32"),  # bfloat16 is emulated on CPUs without AVX-512 and several times slower
+    *("--max-model-len", str(MAX_MODEL_LEN)),
+    *("--block-size", "32"),  # the CPU default of 128 keeps short prompts out of the prefix cache
+    "--enforce-eager",
+    *("--reasoning-parser", "openai_gptoss"),
+    "--enable-prompt-tokens-details",
+]
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, so that one kill is a whole crash
+    "VLLM_SYSTEM_START_DATE": "2026-01-01",  # the date is in every prompt
+    "OMP_NUM_THREADS": "1",  # more threads spin on a busy machine: 8 tokens a second instead of 60
+}
+
+
+@dataclass(frozen=True)
+class VllmServer:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    start_s: float
+    model: str = MODEL
+
+    @property
+    def pid(self) -> int:
+        """Of the only process."""
+        return self.process.pid
+
+    @property
+    def base_url(self) -> str:
+        """Root of the API, with `/v1`."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def running(self) -> int:
+        """How many completions are being written now, by the server's own count."""
+        return int(self.metric("num_requests_running") + self.metric("num_requests_waiting"))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over the lines that have these labels."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+        lines = re.findall(rf"^vllm:{name}{{(.*)}} (\S+)$", text, re.MULTILINE)
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(value) for found, value in lines if all(label in found for label in wanted))
+
+    def kill(self) -> None:
+        """Crash it: KILL, nothing is tidied up."""
+        self.process.kill()
+        self.process.wait(STOP_TIMEOUT_S)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stopped but alive: connections stay open and nothing is written, as when a GPU hangs."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ask it to end; harmless when it has ended already."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+class EndlessTransport(httpx.HTTPTransport):
+    """Has the server go on past the model's end: the tiny answers are over too soon to be interrupted."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the same request with `ignore_eos`, which the adapter itself never sets."""
+        body = json.loads(request.content) | {"ignore_eos": True}
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        endless = httpx.Request(
+            "POST", request.url, headers=headers, json=body, extensions=request.extensions
+        )
+        return super().handle_request(endless)
+
+
+def environment_python() -> Path | None:
+    """The interpreter of the environment that setup_vllm.sh made, None when it is not there."""
+    default = HERE.parents[1] / ".venv-vllm"
+    venv = Path(os.environ.get("REFDESK_VLLM_VENV", default))
+    return venv / "bin" / "python" if (venv / "refdesk-lock").exists() else None
+
+
+@contextmanager
+def running_vllm(python: Path, log: Path) -> Iterator[VllmServer]:
+    """A server that has written a token, stopped at the end.
+
+    Raises:
+        RuntimeError: It ended or stayed silent; the end of its log is in the message.
+    """
+    server = _launch(python, log)
+    try:
+        yield _ready(server)
+    finally:
+        server.stop()
+
+
+def model_folder(python: Path) -> Path:
+    """The tiny model, expanded once per core and kept inside the environment."""
+    recipe = HERE / "tiny_gptoss.py"
+    parts = (HERE / "tiny_core.safetensors").read_bytes() + recipe.read_bytes()
+    folder = python.parents[1] / f"tiny-gpt-oss-{hashlib.sha256(parts).hexdigest()[:12]}"
+    if not folder.exists():
+        unfinished = folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        subprocess.run([python, recipe, unfinished], check=True)
+        unfinished.rename(folder)
+    return folder
+
+
+def _launch(python: Path, log: Path) -> VllmServer:
+    port = _free_port()
+    served = ["--model", str(model_folder(python)), "--served-model-name", MODEL]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", *served, *address, *FLAGS]
+    began = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["nice", "-n", "10", *command],
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return VllmServer(process, port, log, began)
+
+
+def _ready(server: VllmServer) -> VllmServer:
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    generator = VllmGenerator(VllmSettings(server.base_url, server.model))
+    try:
+        while time.monotonic() < give_up_at and server.process.poll() is None:
+            try:
+                generator.probe(timeout_s=60.0)
+            except GeneratorError:
+                time.sleep(0.5)
+            else:
+                took_s = time.monotonic() - server.start_s
+                print(f"vLLM wrote its first token after {took_s:.0f} s", file=sys.stderr)
+                return VllmServer(server.process, server.port, server.log, took_s)
+    finally:
+        generator.close()
+    tail = server.log.read_text(errors="replace")[-3_000:]
+    raise RuntimeError(f"vLLM did not come up (exit status {server.process.poll()}):\n{tail}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
