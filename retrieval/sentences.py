@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _MAX_CHARS = 1000
 """No sentence is longer: text without any stop is cut at white space, or at this length."""
 
 _END = re.compile(
     r"""
-    (?<![A-Z]\.)(?<!\b[A-Z])[.!?…]+["'”’»)\]]*(?=\s)   # a stop, closing marks, then white space; not "J. Doe"
+    (?<!\b[A-Z])[.!?…]+["'”’»)\]]*(?=\s)               # a stop, closing marks, then white space; not "J. Doe"
     | [。！？．]+["”’」』）]*                             # scripts that put no space after a stop
     | \n+                                              # a line end: lists, tables, poetry
     """,
@@ -21,7 +22,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Spans `[start, end)` of the sentences, in order, without white space around them."""
     spans: list[tuple[int, int]] = []
     start = 0
-    for end in (*(match.end() for match in _END.finditer(text)), len(text)):
+    for end in (*_ends(text), len(text)):
         spans.extend(_cut(text, start, end))
         start = end
     return spans
@@ -32,6 +33,15 @@ def sentence_pieces(text: str) -> list[str]:
     ends = [end for _, end in sentence_spans(text)]
     cuts = [0, *ends[:-1], len(text)] if ends else [0, len(text)]
     return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+
+
+def _ends(text: str) -> Iterator[int]:
+    for match in _END.finditer(text):
+        following = text[match.end() : match.end() + 2].lstrip(" ")
+        # "ext. 2200", "e.g. this": after an abbreviation goes on what does not begin like a sentence.
+        if match.group().startswith(".") and (following[:1].islower() or following[:1].isdigit()):
+            continue
+        yield match.end()
 
 
 def _cut(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from retrieval.sentences import sentence_pieces, sentence_spans
     [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
         ("Ask J. Doe. He knows.", ["Ask J. Doe.", "He knows."]),
+        ("Ring ext. 2200 at once. Wait.", ["Ring ext. 2200 at once.", "Wait."]),
         ("It costs 3.50 EUR. Fine.", ["It costs 3.50 EUR.", "Fine."]),
         ("今日は休み。明日は仕事。", ["今日は休み。", "明日は仕事。"]),
         ("first line\nsecond line", ["first line", "second line"]),

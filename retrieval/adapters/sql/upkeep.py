@@ -23,13 +23,7 @@ from retrieval.adapters.sql.models import DocumentRow, JobRow, VersionRow
 from retrieval.adapters.sql.rows import to_job
 from retrieval.corpus import DocumentId, DocumentState, JobId, Source, document_id_for
 from retrieval.errors import NotFoundError
-from retrieval.jobs import Job, JobKind, JobState
-
-ACCESS_ONLY = "access_only"
-"""Parameter of an INDEX job that only brings the access list into the index."""
-
-BURY = "bury"
-"""Parameter of an INDEX job that removes a deleted document from the index."""
+from retrieval.jobs import ACCESS_ONLY, FORCE, Job, JobKind, JobState
 
 CANCELLED = "cancelled"
 """Error code of a document whose first indexing was cancelled."""
@@ -87,7 +81,7 @@ class SqlUpkeep:
             _take_over(session, row, pushed, now, is_new=is_new)
             _requeue(row, now)
             reason = "pushed" if is_new else "pushed again"
-            job = _accept(session, document_id, requested_by, reason, {"force": same_content}, now)
+            job = _accept(session, document_id, requested_by, reason, {FORCE: same_content}, now)
             session.flush()
             store_content()
             return to_job(job)
@@ -100,7 +94,7 @@ class SqlUpkeep:
             active = _active_job(session, document_id)
             if active is None or active.parameters.get(ACCESS_ONLY):
                 _requeue(row, now)
-                active = _accept(session, document_id, requested_by, "re-index", {"force": True}, now)
+                active = _accept(session, document_id, requested_by, "re-index", {FORCE: True}, now)
             return to_job(active)
 
     def set_acl(self, document_id: DocumentId, acl: Acl, *, requested_by: str) -> Job:
@@ -134,7 +128,7 @@ class SqlUpkeep:
                 .where(JobRow.document_id == document_id, JobRow.finished_at.is_(None))
                 .values(state=JobState.CANCELLED, active_key=None, lease_token="", finished_at=now)
             )
-            return to_job(_accept(session, document_id, requested_by, "deleted", {BURY: True}, now))
+            return to_job(_accept(session, document_id, requested_by, "deleted", {}, now))
 
     def settle_cancelled(self, job_id: JobId) -> None:
         """Give the document of a cancelled job a state that is true: live as before, or failed."""
@@ -176,7 +170,7 @@ def _accept(
         JobKind.INDEX, requested_by, reason, document_id=document_id, parameters=parameters, priority=3
     )
     row = jobs.accept(session, request, now)
-    widened = {key: value for key, value in row.parameters.items() if key not in (ACCESS_ONLY, BURY)}
+    widened = {key: value for key, value in row.parameters.items() if key != ACCESS_ONLY}
     row.parameters = {**widened, **parameters}
     return row
 

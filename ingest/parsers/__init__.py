@@ -1,0 +1,1 @@
+"""One module per family of formats, each with `read(source) -> Draft`; loaded by `ingest.parsing`."""

@@ -1,0 +1,385 @@
+"""The desk's side of the sandbox: hands files to the parser process, watches the clock, believes little.
+
+One zygote process (`ingest.sandbox_child`) loads the parsers once and forks a confined child per file, so a
+file costs milliseconds to isolate and nothing of it is left for the next. This side holds the budgets that a
+hung child cannot keep itself: wall time, silence, size of the answer, size of the scratch folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.document import Extraction
+from ingest.errors import (
+    DocumentError,
+    EmptyFileError,
+    ExpansionError,
+    FetchFailedError,
+    ParserCrashedError,
+    ParserMemoryError,
+    ParserTimeoutError,
+    TooLargeError,
+)
+from ingest.sandbox_wire import decode_answer
+
+if TYPE_CHECKING:  # importing the chunker costs seconds, and only the parser process needs it
+    from ingest.chunking import ChunkingSettings
+
+_MIB = 1024 * 1024
+_START_S = 120.0
+_REAP_S = 2.0
+_TICK_S = 0.5
+_HINT_CHARACTERS = 1_000
+_ANSWER_TOO_LONG = "the parser's answer is longer than any document's can be"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """Budgets of the parser process.
+
+    Attributes:
+        scratch_dir: Holds one short-lived folder per file being parsed; nothing else is written.
+        max_children: Files parsed at the same time; further callers wait.
+        memory_bytes: Address space of a child beyond what the zygote has mapped.
+        silence_s: Longest time without a sign of progress.
+        answer_bytes: Longest answer that is read from a child.
+    """
+
+    chunking: ChunkingSettings
+    scratch_dir: Path
+    max_children: int = 2
+    max_file_bytes: int = 100 * _MIB
+    memory_bytes: int = 1024 * _MIB
+    cpu_s: int = 60
+    wall_s: float = 90.0
+    silence_s: float = 45.0
+    max_written_file_bytes: int = 64 * _MIB
+    max_scratch_bytes: int = 256 * _MIB
+    max_answer_bytes: int = 128 * _MIB
+
+
+class _ZygoteDiedError(Exception):
+    """The zygote ended while a file was being parsed, or did not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A file as the zygote gets it."""
+
+    number: int
+    name: str
+    title: str
+    scratch: Path
+
+    def message(self) -> dict[str, Any]:
+        return {"job": self.number, "name": self.name, "title": self.title, "scratch": str(self.scratch)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a child ended: what it sent, the zygote's report, and the budget it was killed for, if any."""
+
+    payload: bytes
+    report: dict[str, Any]
+    killed_for: DocumentError | None
+
+
+class SandboxExtractor:
+    """Parses each file in a confined process of its own. Implements `ingest.ports.Extractor`.
+
+    Safe to call from several threads. The zygote is started by the first call and, if it dies, by the next.
+    """
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        self._slots = threading.BoundedSemaphore(settings.max_children)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._zygote: _Zygote | None = None
+        self._is_closed = False
+        settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def extract(self, path: Path, *, name: str, title: str) -> Extraction:
+        """Parse the file and cut it into chunks; see the port."""
+        self._check_size(path)
+        with self._slots, self._scratch() as scratch:
+            for _ in range(2):
+                job = _Job(next(self._numbers), name[-_HINT_CHARACTERS:], title[:_HINT_CHARACTERS], scratch)
+                try:
+                    outcome = self._running_zygote().parse(path, job)
+                except _ZygoteDiedError:
+                    # Some other file may have brought it down; one that does it twice is the cause.
+                    continue
+                return self._believe(outcome)
+        raise ParserCrashedError("the parser process died twice on this file, or cannot be started")
+
+    def close(self) -> None:
+        """Stop every child process. The extractor cannot be used afterwards."""
+        with self._lock:
+            self._is_closed = True
+            if self._zygote is not None:
+                self._zygote.stop()
+                self._zygote = None
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """Process id of the zygote, None while none runs; for monitoring."""
+        zygote = self._zygote
+        return zygote.pid if zygote is not None and zygote.is_alive() else None
+
+    def _check_size(self, path: Path) -> None:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise FetchFailedError("the file cannot be read") from error
+        if size == 0:
+            raise EmptyFileError("the file has no bytes")
+        limit = self._settings.max_file_bytes
+        if size > limit:
+            raise TooLargeError(f"the file has {size} bytes; at most {limit} are read")
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        scratch = Path(tempfile.mkdtemp(prefix="parse-", dir=self._settings.scratch_dir)).resolve()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _running_zygote(self) -> _Zygote:
+        with self._lock:
+            if self._is_closed:
+                raise ParserCrashedError("the sandbox is closed")
+            if self._zygote is None or not self._zygote.is_alive():
+                if self._zygote is not None:
+                    self._zygote.stop()
+                self._zygote = _Zygote(self._settings)
+            return self._zygote
+
+    def _believe(self, outcome: _Outcome) -> Extraction:
+        if outcome.killed_for is not None:
+            raise outcome.killed_for
+        if len(outcome.payload) > self._settings.max_answer_bytes:
+            raise ParserCrashedError(_ANSWER_TOO_LONG)
+        report = outcome.report
+        if report.get("exit_code") == 0 and outcome.payload:
+            return decode_answer(outcome.payload)
+        raise _death(report, self._settings)
+
+
+def _death(report: dict[str, Any], settings: SandboxSettings) -> DocumentError:
+    """The error for a child that ended without an answer."""
+    number = int(report.get("signal", 0))
+    is_large = int(report.get("peak_bytes", 0)) > settings.memory_bytes // 2
+    if number == signal.SIGXCPU:
+        return ParserTimeoutError(f"the parser used more than {settings.cpu_s} s of processor time")
+    if number == signal.SIGKILL or (number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) and is_large):
+        # Nobody here killed it, so the kernel did, for want of memory; or an allocation failed in C.
+        return ParserMemoryError("the document needs more memory than a parser may use")
+    cause = (
+        signal.Signals(number).name if number in {*signal.Signals} else f"exit code {report.get('exit_code')}"
+    )
+    return ParserCrashedError(f"the parser process ended with {cause}")
+
+
+class _Zygote:
+    """A running zygote process and the socket to it."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            _ZygoteDiedError: It ended or kept silent instead.
+        """
+        self._settings = settings
+        self._send_lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, nothing of it from outside
+                [sys.executable, "-P", "-s", "-m", "ingest.sandbox_child", str(theirs.fileno())],
+                env=_environment(settings),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd=settings.scratch_dir,
+                start_new_session=True,
+            )
+        try:
+            self._control.settimeout(_START_S)
+            self._control.send(json.dumps(_first_message(settings)).encode())
+            ready = self._control.recv(65_536)
+        except OSError as error:
+            self.stop()
+            raise _ZygoteDiedError("no answer") from error
+        if not ready:
+            self.stop()
+            raise _ZygoteDiedError("ended while starting")
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also that of its process group."""
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Kill it. Its children die with it: the kernel ends a child whose parent is gone."""
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+
+    def parse(self, path: Path, job: _Job) -> _Outcome:
+        """Have one file parsed and wait for the end, whatever end it is.
+
+        Raises:
+            _ZygoteDiedError: The zygote died meanwhile.
+        """
+        result_in, result_out = os.pipe()
+        status_in, status_out = os.pipe()
+        try:
+            try:
+                with path.open("rb") as file:
+                    self._send(job.message(), [file.fileno(), result_out, status_out])
+            finally:
+                os.close(result_out)
+                os.close(status_out)
+            return _Watch(self, job, result_in, status_in, self._settings).wait()
+        except FileNotFoundError as error:
+            raise FetchFailedError("the file cannot be read") from error
+        finally:
+            os.close(result_in)
+            os.close(status_in)
+
+    def kill(self, job: int) -> None:
+        """Have a child and all it started killed."""
+        with contextlib.suppress(_ZygoteDiedError):
+            self._send({"kill": job}, [])
+
+    def _send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        try:
+            with self._send_lock:
+                socket.send_fds(self._control, [json.dumps(message).encode("utf-8", "replace")], descriptors)
+        except OSError as error:
+            raise _ZygoteDiedError("the control socket is closed") from error
+
+
+class _Watch:
+    """Waits for one child's answer and report, and has it killed when it leaves a budget."""
+
+    def __init__(
+        self, zygote: _Zygote, job: _Job, result_in: int, status_in: int, settings: SandboxSettings
+    ) -> None:
+        self._zygote = zygote
+        self._job = job
+        self._result_in = result_in
+        self._status_in = status_in
+        self._settings = settings
+        self._payload = bytearray()
+        self._report = b""
+        self._killed_for: DocumentError | None = None
+        self._started_at = self._last_sign_at = time.monotonic()
+        self._killed_at = 0.0
+
+    def wait(self) -> _Outcome:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._result_in, selectors.EVENT_READ)
+            selector.register(self._status_in, selectors.EVENT_READ)
+            while selector.get_map():
+                for key, _ in selector.select(_TICK_S):
+                    self._read(selector, key.fd)
+                self._enforce()
+        if not self._report:
+            raise _ZygoteDiedError("no report on the child")
+        return _Outcome(bytes(self._payload).strip(), json.loads(self._report), self._killed_for)
+
+    def _read(self, selector: selectors.BaseSelector, descriptor: int) -> None:
+        received = os.read(descriptor, 1 << 16)
+        if not received:
+            selector.unregister(descriptor)
+        elif descriptor == self._status_in:
+            self._report += received
+        else:
+            self._last_sign_at = time.monotonic()
+            if self._killed_for is None:
+                self._payload += received
+
+    def _enforce(self) -> None:
+        if self._report:
+            return
+        if self._killed_for is None:
+            self._killed_for = self._overrun()
+            if self._killed_for is not None:
+                self._killed_at = time.monotonic()
+                self._zygote.kill(self._job.number)
+        elif time.monotonic() - self._killed_at > _REAP_S:
+            # A zygote that does not do as it is told is no longer ours.
+            self._zygote.stop()
+
+    def _overrun(self) -> DocumentError | None:
+        """The error for the first budget that is used up, None while all hold."""
+        now, settings = time.monotonic(), self._settings
+        if now - self._started_at > settings.wall_s:
+            return ParserTimeoutError(f"parsing took more than {settings.wall_s:g} s")
+        if now - self._last_sign_at > settings.silence_s:
+            return ParserTimeoutError(f"the parser made no progress for {settings.silence_s:g} s")
+        if len(self._payload) > settings.max_answer_bytes:
+            return ParserCrashedError(_ANSWER_TOO_LONG)
+        if _size_of(self._job.scratch) > settings.max_scratch_bytes:
+            return ExpansionError("the parser wrote more than its scratch folder may hold")
+        return None
+
+
+def _size_of(folder: Path) -> int:
+    try:
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder))
+    except OSError:
+        return 0
+
+
+def _environment(settings: SandboxSettings) -> dict[str, str]:
+    """All that the parser process gets to know of ours: where the code is. No secret, no setting."""
+    scratch = str(settings.scratch_dir)
+    return {
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "PYTHONHASHSEED": "0",
+        # A zygote with threads can neither fork safely nor leave the network.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "DO_NOT_TRACK": "1",
+        "UNSTRUCTURED_DISABLE_NOTICE": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _first_message(settings: SandboxSettings) -> dict[str, Any]:
+    return {
+        "tokenizer_path": str(settings.chunking.tokenizer_path.resolve()),
+        "max_tokens": settings.chunking.max_tokens,
+        "memory_bytes": settings.memory_bytes,
+        "cpu_s": settings.cpu_s,
+        "file_bytes": settings.max_written_file_bytes,
+    }

@@ -1,0 +1,304 @@
+"""ask(): authorise -> retrieve -> assemble -> generate -> check citations -> record -> respond, as events."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from retrieval.access import permits
+from retrieval.adapters.sql.audit import SqlAudit
+from retrieval.errors import CatalogueUnavailableError
+from retrieval.ports import CorpusReader, Embedder, SparseEncoder
+from retrieval.query import Hit, Query
+from retrieval.search import Search
+from serving.answer import (
+    Answer,
+    Answered,
+    AnswerEvent,
+    AnswerMode,
+    Citation,
+    Context,
+    GenerationRequest,
+    GeneratorInfo,
+    Question,
+    ReferencesFound,
+    Step,
+    TextAdded,
+    TextWithdrawn,
+    Window,
+)
+from serving.breaker import CircuitBreaker
+from serving.citing import check_sentence, sentences_of
+from serving.context import assemble
+from serving.errors import (
+    AuditUnavailableError,
+    GeneratorError,
+    GeneratorRefusedError,
+    UnsupportedAnswerError,
+)
+from serving.evidence import EvidenceWeights, judge_windows
+from serving.gate import is_sufficient
+from serving.ports import Generator
+from serving.prompting import NOT_FOUND, PROMPT_VERSION, build_messages
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringSettings:
+    """How answers are made.
+
+    Attributes:
+        context_tokens: Most tokens of passages in a prompt.
+        max_sources: Most passages in a prompt.
+        max_tokens: Most tokens a model writes, reasoning included.
+        deadline_s: Seconds for one generation.
+    """
+
+    context_tokens: int = 3000
+    max_sources: int = 12
+    max_tokens: int = 1200
+    deadline_s: float = 60.0
+    weights: EvidenceWeights = EvidenceWeights()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer while it is being made."""
+
+    context: Context
+    evidence: tuple[Window, ...]
+    info: GeneratorInfo
+    sentences: list[str] = field(default_factory=list)
+    citations: list[Citation] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    fallback_reason: str = ""
+
+
+class Answering:
+    """Answers questions from what the asker may read."""
+
+    def __init__(
+        self,
+        *,
+        search: Search,
+        corpus: CorpusReader,
+        embedder: Embedder,
+        sparse: SparseEncoder,
+        audit: SqlAudit,
+        model: Generator | None,
+        extractive: Generator,
+        settings: AnsweringSettings,
+    ) -> None:
+        """Answer with these parts; without a `model` every answer consists of extracts."""
+        self._search = search
+        self._corpus = corpus
+        self._embedder = embedder
+        self._sparse = sparse
+        self._audit = audit
+        self._model = model
+        self._extractive = extractive
+        self._settings = settings
+        self._breaker = CircuitBreaker(clock=time.monotonic)
+
+    def answer(self, question: Question) -> Answer:
+        """The whole answer at once; raises what `ask` raises."""
+        for event in self.ask(question):
+            if isinstance(event, Answered):
+                return event.answer
+        raise AssertionError("ask() ends with the answer")
+
+    def ask(self, question: Question) -> Iterator[AnswerEvent]:
+        """Answer a question, as a stream.
+
+        Yields:
+            `ReferencesFound` first, then `TextAdded` sentence by sentence, each checked before it leaves;
+            `TextWithdrawn` when what came so far does not count any more; `Answered` last.
+
+        Raises:
+            RetrievalError: The search failed; nothing was answered.
+            AuditUnavailableError: The record could not be written; nothing was answered.
+
+        Access:
+            Passages come from a filtered and checked search; those cited are checked once more before the
+            answer is given. What entered the prompt is on record before the model sees it.
+        """
+        steps: list[Step] = []
+        began = time.perf_counter()
+        query = Query(question.text, 50, question.filters, group_by_document=False)
+        hits = self._search.search(query, question.principal).hits
+        context = assemble(
+            hits, budget_tokens=self._settings.context_tokens, max_sources=self._settings.max_sources
+        )
+        references = tuple(source.hit for source in context.sources)
+        steps.append(_step("retrieve", began, f"{len(hits)} passages, {len(references)} chosen"))
+        yield ReferencesFound(references)
+        began = time.perf_counter()
+        evidence = judge_windows(
+            question.text,
+            context,
+            terms=self._terms,
+            embed=self._embedder.embed_texts,
+            weights=self._settings.weights,
+        )
+        sufficient = is_sufficient(evidence)
+        steps.append(_step("judge", began, "sufficient" if sufficient else "insufficient"))
+        generator = self._choose(question)
+        draft = _Draft(context, evidence, generator.info, steps=steps)
+        if sufficient:
+            self._record(question, draft)
+            yield from self._write(question, generator, draft)
+        yield from self._conclude(question, draft)
+
+    def _terms(self, text: str) -> frozenset[int]:
+        return frozenset(self._sparse.encode_query(text).indices)
+
+    def _choose(self, question: Question) -> Generator:
+        if self._model is None or question.mode is AnswerMode.EXTRACTIVE:
+            return self._extractive
+        return self._model
+
+    def _write(self, question: Question, generator: Generator, draft: _Draft) -> Iterator[AnswerEvent]:
+        """Stream the model's checked sentences, or extracts where the model gives none."""
+        if generator is not self._extractive:
+            try:
+                yield from self._write_with_model(question, generator, draft)
+                return
+            except GeneratorError as error:
+                _log.warning(
+                    "generator failed", extra={"code": error.code, "request_id": question.request_id}
+                )
+                if draft.sentences:
+                    yield TextWithdrawn(error.code)
+                draft.sentences.clear()
+                draft.citations.clear()
+                draft.fallback_reason, draft.info = error.code, self._extractive.info
+        yield from self._stream(question, self._extractive, draft)
+
+    def _write_with_model(self, question: Question, model: Generator, draft: _Draft) -> Iterator[AnswerEvent]:
+        if not self._breaker.allows():
+            raise GeneratorError("the model server failed repeatedly and is left alone for a while")
+        try:
+            yield from self._stream(question, model, draft)
+        except GeneratorRefusedError:  # the server is well; it is the request that it does not take
+            self._breaker.succeeded()
+            raise
+        except GeneratorError:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        if not draft.sentences:
+            raise UnsupportedAnswerError("no sentence of the model is supported by the sources")
+
+    def _stream(self, question: Question, generator: Generator, draft: _Draft) -> Iterator[AnswerEvent]:
+        began = time.perf_counter()
+        request = GenerationRequest(
+            question=question.text,
+            context=draft.context,
+            messages=build_messages(question.text, draft.context, question.history),
+            effort=question.effort,
+            max_tokens=self._settings.max_tokens,
+            deadline_s=self._settings.deadline_s,
+            cache_salt=_cache_salt(question),
+            evidence=draft.evidence,
+        )
+        n_dropped = 0
+        for sentence in sentences_of(generator.generate(request)):
+            if _is_refusal(sentence):
+                draft.sentences.append(NOT_FOUND)
+                break
+            checked = check_sentence(sentence, draft.context, self._terms)
+            if checked is None:
+                n_dropped += 1
+                continue
+            draft.sentences.append(checked.text)
+            draft.citations.extend(checked.citations)
+            yield TextAdded(checked.text + " ")
+        draft.steps.append(_step("generate", began, f"{generator.info.name}, {n_dropped} sentences dropped"))
+
+    def _conclude(self, question: Question, draft: _Draft) -> Iterator[AnswerEvent]:
+        began = time.perf_counter()
+        readable = self._still_readable(question, draft.context)
+        references = tuple(hit for hit in _hits(draft.context) if hit.passage.chunk_id in readable)
+        revoked = any(citation.hit.passage.chunk_id not in readable for citation in draft.citations)
+        abstained = revoked or not draft.citations
+        if abstained and draft.sentences:
+            yield TextWithdrawn("not_found")
+        draft.steps.append(_step("check", began, f"{len(draft.citations)} citations"))
+        answer = Answer(
+            text=NOT_FOUND if abstained else " ".join(draft.sentences),
+            citations=() if abstained else _distinct(draft.citations),
+            abstained=abstained,
+            references=references,
+            generator=draft.info,
+            steps=tuple(draft.steps),
+            fallback_reason=draft.fallback_reason,
+        )
+        self._append("answer", question, _outcome(answer))
+        yield Answered(answer)
+
+    def _still_readable(self, question: Question, context: Context) -> set[str]:
+        passages = self._corpus.passages(hit.passage.chunk_id for hit in _hits(context))
+        return {id_ for id_, passage in passages.items() if permits(passage.acl, question.principal)}
+
+    def _record(self, question: Question, draft: _Draft) -> None:
+        """Put on record what the model is about to see."""
+        entered = [
+            {"chunk_id": passage.chunk_id, "document_id": passage.document_id, "version": passage.version}
+            for passage in (hit.passage for hit in _hits(draft.context))
+        ]
+        self._append("prompt", question, {"chunks": entered, "generator": draft.info.name})
+
+    def _append(self, event: str, question: Question, body: dict[str, object]) -> None:
+        facts = {
+            "question_sha256": hashlib.sha256(question.text.encode()).hexdigest(),
+            "channel": question.channel,
+            "prompt_version": PROMPT_VERSION,
+            "effort": question.effort.value,
+            "acting_for": question.principal.acting_for,
+        }
+        try:
+            self._audit.append(
+                event,
+                principal=question.principal.user_id,
+                request_id=question.request_id,
+                body={**facts, **body},
+            )
+        except CatalogueUnavailableError as error:
+            raise AuditUnavailableError("the audit record cannot be written") from error
+
+
+def _hits(context: Context) -> list[Hit]:
+    return [source.hit for source in context.sources]
+
+
+def _step(name: str, began: float, detail: str) -> Step:
+    return Step(name, round((time.perf_counter() - began) * 1000, 1), detail)
+
+
+def _is_refusal(sentence: str) -> bool:
+    return " ".join(sentence.split()).startswith(NOT_FOUND.rstrip("."))
+
+
+def _distinct(citations: Sequence[Citation]) -> tuple[Citation, ...]:
+    """One citation per marker and quote, in order."""
+    return tuple({(c.marker, c.start, c.end): c for c in citations}.values())
+
+
+def _outcome(answer: Answer) -> dict[str, object]:
+    return {
+        "abstained": answer.abstained,
+        "generator": answer.generator.name,
+        "revision": answer.generator.revision,
+        "fallback_reason": answer.fallback_reason,
+        "cited": sorted({citation.hit.passage.chunk_id for citation in answer.citations}),
+    }
+
+
+def _cache_salt(question: Question) -> str:
+    """Separates prefix caches of askers who may read different documents; tells nothing about them."""
+    readers = ",".join(sorted(question.principal.ids))
+    return hashlib.sha256(readers.encode()).hexdigest()[:32]

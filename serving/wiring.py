@@ -1,0 +1,67 @@
+"""Settings -> an opened `Desk`; closes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from retrieval.adapters.sql.audit import SqlAudit
+from retrieval.adapters.sql.corpus import SqlCorpus
+from retrieval.adapters.sql.directory import SqlDirectory
+from retrieval.adapters.sql.jobs import SqlJobs
+from retrieval.ports import VectorIndex
+from retrieval.search import Search, SearchSettings
+from retrieval.settings import Settings
+from retrieval.wiring import Corpus, utc_now
+from serving.adapters.vllm import VllmGenerator, VllmSettings
+from serving.answering import Answering, AnsweringSettings
+from serving.desk import Desk
+from serving.extractive import ExtractiveGenerator
+
+
+@contextmanager
+def open_desk(settings: Settings, corpus: Corpus, index: Callable[[], VectorIndex]) -> Iterator[Desk]:
+    """A desk over an opened corpus; `index` gives the index that answers now."""
+    reader = SqlCorpus(corpus.database)
+    audit = SqlAudit(corpus.database, utc_now)
+    search = Search(
+        corpus=reader, index=index, embedder=corpus.embedder, sparse=corpus.sparse, settings=SearchSettings()
+    )
+    model = _open_model(settings)
+    answering = Answering(
+        search=search,
+        corpus=reader,
+        embedder=corpus.embedder,
+        sparse=corpus.sparse,
+        audit=audit,
+        model=model,
+        extractive=ExtractiveGenerator(),
+        settings=AnsweringSettings(context_tokens=settings.context_tokens, deadline_s=settings.answer_time_s),
+    )
+    try:
+        yield Desk(
+            settings=settings,
+            database=corpus.database,
+            corpus=reader,
+            jobs=SqlJobs(corpus.database, utc_now),
+            directory=SqlDirectory(corpus.database, utc_now),
+            audit=audit,
+            blobs=corpus.blobs,
+            search=search,
+            answering=answering,
+        )
+    finally:
+        if model is not None:
+            model.close()
+
+
+def _open_model(settings: Settings) -> VllmGenerator | None:
+    if not settings.vllm_url:
+        return None
+    return VllmGenerator(
+        VllmSettings(
+            base_url=settings.vllm_url,
+            model=settings.vllm_model,
+            api_key=settings.vllm_api_key.get_secret_value(),
+        )
+    )

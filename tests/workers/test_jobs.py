@@ -1,0 +1,180 @@
+"""Jobs are accepted once, claimed by one, fenced, retried, and never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
+from retrieval.adapters.sql.models import SourceRow
+from retrieval.corpus import SourceId
+from retrieval.errors import IndexUnavailableError, RefdeskError
+from retrieval.jobs import ACCESS_ONLY, MAX_ATTEMPTS, TASK_NAMES, JobKind, JobState, Lease
+from workers.queue import make_app
+from workers.retries import judge
+from workers.running import JobRunner
+from workers.tasks import register
+from tests.make import NOON
+
+REQUEST = JobRequest(JobKind.SYNC, "ada", "test", source_id=SourceId("s"))
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Noon, until it is moved."""
+    return Clock()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, clock: Clock) -> Iterator[SqlJobs]:
+    """An empty job board with one source."""
+    database = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    database.migrate()
+    with database.write() as session:
+        session.add(
+            SourceRow(id="s", name="s", kind="folder", location="", owner="o", allow=[], deny=[], created_at=NOON)
+        )
+    yield SqlJobs(database, clock)
+    database.close()
+
+
+def _claimed(jobs: SqlJobs) -> Lease:
+    lease = jobs.claim(jobs.accept(REQUEST).id, lease_s=10)
+    assert lease is not None
+    return lease
+
+
+def test_asking_again_gives_the_same_job(jobs: SqlJobs) -> None:
+    """A repeated click is one job and one message."""
+    assert jobs.accept(REQUEST).id == jobs.accept(REQUEST).id
+    assert len(jobs.unsent(limit=10)) == 1
+
+
+def test_asking_while_it_runs_runs_it_again(jobs: SqlJobs) -> None:
+    """What changed during a run is not missed."""
+    lease = _claimed(jobs)
+    jobs.accept(REQUEST)
+    jobs.finish(lease)
+    assert jobs.job(lease.job.id).state is JobState.QUEUED
+    second = jobs.claim(lease.job.id, lease_s=10)
+    assert second is not None
+    jobs.finish(second)
+    assert jobs.job(lease.job.id).state is JobState.DONE
+
+
+def test_one_worker_claims(jobs: SqlJobs) -> None:
+    """A job that is taken cannot be taken."""
+    lease = _claimed(jobs)
+    assert jobs.claim(lease.job.id, lease_s=10) is None
+
+
+def test_lost_lease_comes_back_and_fences_the_late_worker(jobs: SqlJobs, clock: Clock) -> None:
+    """After a silent worker's lease ran out another one takes over; the late one changes nothing."""
+    late = _claimed(jobs)
+    jobs.mark_sent([message.id for message in jobs.unsent(limit=10)])
+    clock.advance(11)
+    assert jobs.requeue_lost() == 1
+    assert len(jobs.unsent(limit=10)) == 1
+    new = jobs.claim(late.job.id, lease_s=10)
+    assert new is not None
+    assert not jobs.renew(late, lease_s=10)
+    jobs.finish(late)
+    assert jobs.job(late.job.id).state is JobState.RUNNING
+    jobs.finish(new)
+    assert jobs.job(late.job.id).state is JobState.DONE
+
+
+def test_renewed_lease_is_not_taken(jobs: SqlJobs, clock: Clock) -> None:
+    """A worker that reports in time keeps its job."""
+    lease = _claimed(jobs)
+    clock.advance(9)
+    assert jobs.renew(lease, lease_s=10, done=1, total=2)
+    clock.advance(9)
+    assert jobs.requeue_lost() == 0
+    assert (jobs.job(lease.job.id).done, jobs.job(lease.job.id).total) == (1, 2)
+
+
+def test_restarted_desk_takes_everything_back(jobs: SqlJobs) -> None:
+    """When no worker can be alive, running and queued jobs are woken at once."""
+    _claimed(jobs)
+    assert jobs.requeue_lost(everything=True) == 1
+    assert len(jobs.unsent(limit=10)) == 1
+
+
+def test_failed_job_waits_before_it_is_tried_again(jobs: SqlJobs, clock: Clock) -> None:
+    """A retry is not claimed before its time, and is woken by the reaper when it is due."""
+    lease = _claimed(jobs)
+    jobs.fail(lease, code="index_unavailable", message="", retry_in_s=5)
+    assert jobs.claim(lease.job.id, lease_s=10) is None
+    clock.advance(6)
+    assert jobs.requeue_lost() == 1
+    assert jobs.claim(lease.job.id, lease_s=10) is not None
+
+
+def test_cancelled_job_does_not_finish(jobs: SqlJobs) -> None:
+    """A cancelled job stays cancelled, and the same thing can be asked for anew."""
+    lease = _claimed(jobs)
+    jobs.cancel(lease.job.id)
+    jobs.finish(lease)
+    assert jobs.job(lease.job.id).state is JobState.CANCELLED
+    assert jobs.accept(REQUEST).id != lease.job.id
+
+
+def test_merged_job_never_does_less(jobs: SqlJobs) -> None:
+    """Asking for everything while only the access list was asked for gives everything."""
+    small = JobRequest(JobKind.SYNC, "ada", "acl", source_id=SourceId("s"), parameters={ACCESS_ONLY: True})
+    jobs.accept(small)
+    assert not jobs.accept(REQUEST).parameters.get(ACCESS_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "final"),
+    [
+        (IndexUnavailableError("x"), 1, False),
+        (IndexUnavailableError("x"), MAX_ATTEMPTS, True),
+        (RefdeskError("x"), 1, True),
+    ],
+)
+def test_verdicts(error: RefdeskError, attempt: int, final: bool) -> None:
+    """Passing failures are tried again, three times at most; others are final."""
+    assert judge(error, attempt).is_final is final
+
+
+def test_unexpected_failure_is_an_attempt(jobs: SqlJobs, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in a task is logged once, and the job is tried again later."""
+    verdicts = []
+
+    def explode(*_: object) -> dict[str, object]:
+        raise ZeroDivisionError
+
+    job = jobs.accept(REQUEST)
+    JobRunner(jobs, lease_s=10).run(job.id, explode, lambda lease, error, verdict: verdicts.append(verdict))
+    assert jobs.job(job.id).state is JobState.QUEUED
+    assert jobs.job(job.id).error_code == "internal_error"
+    assert not verdicts[0].is_final
+    assert sum("unexpectedly" in record.message for record in caplog.records) == 1
+
+
+def test_task_names_agree() -> None:
+    """Every kind of job has a registered Celery task of the name that the outbox sends."""
+    app = make_app("memory://")
+    register(app, toolbox=None)  # type: ignore[arg-type]  # registering calls nothing
+    assert set(TASK_NAMES.values()) <= set(app.tasks)
