@@ -16,6 +16,7 @@ from llama_index.core.node_parser import SentenceSplitter
 from tokenizers import Tokenizer
 
 from ingest.document import Block, BlockKind, ChunkDraft, ParsedDocument
+from ingest.settings import ChunkingSettings
 from retrieval.corpus import indexed_text
 from retrieval.sentences import sentence_pieces
 
@@ -27,24 +28,6 @@ _MAX_HEADING_CHARS = 120
 _MAX_HEADINGS = 4
 _CHARS_PER_TOKEN_AT_MOST = 10
 """A word of over 100 letters is a single unknown wordpiece; counting by length keeps such chunks short."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkingSettings:
-    """How documents are cut.
-
-    Attributes:
-        tokenizer_path: The embedder's `tokenizer.json`; budgets are counted in its wordpieces.
-        max_tokens: Most wordpieces of a chunk's own text.
-    """
-
-    tokenizer_path: Path
-    max_tokens: int = 220
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever other chunks would be cut."""
-        return f"sentences-{self.max_tokens}-v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +143,7 @@ def _token_counter(tokenizer_path: Path) -> Callable[[str], int]:
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
+    @lru_cache(maxsize=8192)  # the splitter asks for the same pieces again and again
     def count(text: str) -> int:
         wordpieces = len(tokenizer.encode(text, add_special_tokens=False).ids)
         return max(wordpieces, -(-len(text) // _CHARS_PER_TOKEN_AT_MOST))

@@ -39,7 +39,7 @@ from ingest.errors import (
 from ingest.sandbox_wire import decode_answer
 
 if TYPE_CHECKING:  # importing the chunker costs seconds, and only the parser process needs it
-    from ingest.chunking import ChunkingSettings
+    from ingest.settings import ChunkingSettings
 
 _MIB = 1024 * 1024
 _START_S = 120.0

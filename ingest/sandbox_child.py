@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.chunking import ChunkingSettings, chunk_document
+from ingest.chunking import chunk_document
 from ingest.confinement import (
     confine_files,
     die_with_parent,
@@ -37,6 +37,7 @@ from ingest.errors import DocumentError
 from ingest.parsers.unstructured_elements import load_partitioner
 from ingest.parsing import PARSERS, parse
 from ingest.sandbox_wire import encode_error, encode_extraction
+from ingest.settings import ChunkingSettings
 
 MAX_MESSAGE_BYTES = 65_536
 _BEAT_S = 0.5

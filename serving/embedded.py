@@ -6,21 +6,35 @@ The one module of `serving` that may import `ingest` and `workers` (import contr
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import tomllib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ingest.adapters.sql_store import SqlDocumentStore
+from ingest.settings import ChunkingSettings
+from ingest.indexing import Indexer, OpenIndex, initial_index
+from ingest.sandbox import SandboxExtractor, SandboxSettings
 from retrieval.access import PrincipalId, UserId
+from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Source, SourceId
-from retrieval.errors import ConflictError, NotFoundError
+from retrieval.errors import ConflictError, IndexUnavailableError, NotFoundError
 from retrieval.jobs import Job, JobKind
 from retrieval.settings import InvalidSettingsError, Settings
-from retrieval.wiring import open_corpus, owned_folder, utc_now
+from retrieval.wiring import (
+    Corpus,
+    model_folder,
+    open_corpus,
+    open_edge_index,
+    owned_folder,
+    utc_now,
+)
 from serving.desk import Desk
 from serving.wiring import open_desk
 from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
@@ -137,3 +151,120 @@ def request_docs_sync(settings: Settings, desk: Desk) -> Job | None:
         return None
     request = JobRequest(JobKind.SYNC, requested_by=settings.owner, reason="start", source_id=source.id)
     return desk.jobs.accept(request)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexComparison:
+    """The active index against the catalogue.
+
+    Attributes:
+        fingerprint: Of what built the index, empty when there is none.
+        expected: Of the embedder, chunker and sparse encoder in use now.
+        missing: Live chunks that the index lacks.
+        surplus: Points that are no live chunk.
+    """
+
+    fingerprint: str
+    expected: str
+    missing: int
+    surplus: int
+
+
+def rebuild_index(settings: Settings, *, progress: Callable[[int, int], None]) -> IndexBuild:
+    """Build a new index from the catalogue's live chunks, let it answer, and drop the ones before.
+
+    The index before is never opened, so one that is damaged or of another embedder is no obstacle, and it
+    stays the active one until the new one is complete. Text that was embedded before comes from the cache.
+
+    Raises:
+        AlreadyRunningError: A desk runs on this folder.
+        IndexUnavailableError: The new index does not hold what the catalogue does.
+    """
+    with owned_folder(settings.data), open_corpus(settings) as corpus:
+        store = SqlDocumentStore(corpus.database, utc_now)
+        builds = SqlIndexBuilds(corpus.database, utc_now)
+        name, fingerprint = f"index-{uuid.uuid4().hex[:12]}", index_fingerprint(settings, corpus)
+        index = open_edge_index(settings, name, corpus.embedder.dimension)
+        opened = initial_index(name, fingerprint, index)
+        measured, count = store.average_terms()
+        if count:
+            opened = replace(opened, average_length=measured)
+        indexer = Indexer(
+            store=store,
+            embedder=corpus.embedder,
+            sparse=corpus.sparse,
+            opened=opened,
+            records=_Unrecorded(),
+            fingerprint=fingerprint,
+        )
+        try:
+            indexer.reconcile(progress=progress)
+            if set(index.chunk_ids()) != store.live_chunk_ids():
+                raise IndexUnavailableError("the new index does not hold what the catalogue does")
+        finally:
+            index.close()
+        build = IndexBuild(name, fingerprint, opened.average_length)
+        builds.activate(build)
+        (settings.data / _CLEAN_MARK).touch()
+        _drop_other_indexes(settings.data / "indexes", name)
+        return build
+
+
+def compare_index(settings: Settings) -> IndexComparison:
+    """Compare the active index with the catalogue, changing neither.
+
+    Raises:
+        AlreadyRunningError: A desk runs on this folder.
+        IndexUnavailableError: The index cannot be opened.
+    """
+    with owned_folder(settings.data), open_corpus(settings) as corpus:
+        wanted = SqlDocumentStore(corpus.database, utc_now).live_chunk_ids()
+        expected = index_fingerprint(settings, corpus)
+        build = SqlIndexBuilds(corpus.database, utc_now).active()
+        if build is None or not (settings.data / "indexes" / build.name).is_dir():
+            return IndexComparison(build.fingerprint if build else "", expected, len(wanted), 0)
+        index = open_edge_index(settings, build.name, corpus.embedder.dimension)
+        try:
+            present = set(index.chunk_ids())
+        finally:
+            index.close()
+        return IndexComparison(build.fingerprint, expected, len(wanted - present), len(present - wanted))
+
+
+def index_fingerprint(settings: Settings, corpus: Corpus) -> str:
+    """What an index built now is stamped with. `workers.wiring` stamps the same; a test holds them equal."""
+    chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
+    return "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
+
+
+def probe_parser(settings: Settings) -> str:
+    """Parse a few words in the sandbox, as every file is; returns what was read.
+
+    Raises:
+        IngestError: The sandbox does not start, or does not read them.
+    """
+    words = "The parser answers."
+    with tempfile.TemporaryDirectory(prefix="refdesk-probe-") as folder:
+        file = Path(folder) / "probe.txt"
+        file.write_text(words, encoding="utf-8")
+        scratch = Path(folder) / "scratch"
+        scratch.mkdir()
+        chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
+        extractor = SandboxExtractor(SandboxSettings(scratch_dir=scratch, chunking=chunking, max_children=1))
+        try:
+            return extractor.extract(file, name=file.name, title="probe").document.text
+        finally:
+            extractor.close()
+
+
+class _Unrecorded:
+    """`IndexRecords` for an index that does not answer yet."""
+
+    def save(self, opened: OpenIndex) -> None:
+        """See `IndexRecords.save`; there is nothing to record before the index is complete."""
+
+
+def _drop_other_indexes(folder: Path, kept: str) -> None:
+    for other in folder.iterdir():
+        if other.name != kept:
+            shutil.rmtree(other, ignore_errors=True)

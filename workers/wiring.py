@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ingest.adapters.sql_store import SqlDocumentStore
-from ingest.chunking import ChunkingSettings
+from ingest.settings import ChunkingSettings
 from ingest.indexing import Indexer, OpenIndex, initial_index
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector

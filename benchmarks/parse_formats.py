@@ -1,0 +1,183 @@
+"""Parses every file of a folder in the sandbox and prints a table by format.
+
+    python -m benchmarks.parse_formats FOLDER --tokenizer TOKENIZER_JSON [--workers 2]
+
+Counts are of files. "Blank" are parsed documents without a letter or digit: there must be none. Times
+are wall milliseconds per file, from the call to the checked answer, with all workers busy. Memory is the
+proportional set size (shared pages counted once) of the zygote and its children, ten times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.settings import ChunkingSettings
+from ingest.errors import DocumentError
+from ingest.sandbox import SandboxExtractor, SandboxSettings
+
+_MIB = 1024 * 1024
+_SAMPLE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one file ended: `code` is an error code, or `parsed`, `blank` or `truncated`."""
+
+    path: Path
+    code: str
+    message: str
+    wall_s: float
+
+
+def main() -> int:
+    """Run the command; exit code 1 when a file ended outside the closed list or was silently blank."""
+    arguments = _arguments()
+    paths = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
+    watched = [arguments.folder, Path.cwd()]
+    before = _listing(watched)
+    with tempfile.TemporaryDirectory(prefix="parse-formats-") as scratch:
+        settings = SandboxSettings(
+            chunking=ChunkingSettings(arguments.tokenizer),
+            scratch_dir=Path(scratch),
+            max_children=arguments.workers,
+        )
+        extractor = SandboxExtractor(settings)
+        memory = _MemorySampler(extractor)
+        with memory, ThreadPoolExecutor(arguments.workers) as pool:
+            outcomes = list(pool.map(lambda path: _extract(extractor, path), paths))
+        is_alive = extractor.zygote_pid is not None
+        left_over = [str(path) for path in Path(scratch).rglob("*")]
+        extractor.close()
+    _print_table(outcomes)
+    print(f"\nzygote alive at the end: {is_alive}; starts of it: {memory.n_zygotes}")
+    print(f"peak memory of zygote and children: {memory.peak_bytes / _MIB:.0f} MiB")
+    print(f"left in scratch: {left_over or 'nothing'}")
+    print(f"files new in watched folders: {sorted(_listing(watched) - before) or 'none'}")
+    if arguments.failures:
+        _print_failures(outcomes)
+    return 1 if any(outcome.code in ("outside_the_list", "blank") for outcome in outcomes) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--tokenizer", type=Path, required=True, help="the embedder's tokenizer.json")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--failures", action="store_true", help="list the files that failed, with the reason")
+    return parser.parse_args()
+
+
+def _extract(extractor: SandboxExtractor, path: Path) -> Outcome:
+    started = time.perf_counter()
+    code, message = "parsed", ""
+    try:
+        document = extractor.extract(path, name=path.name, title=path.stem).document
+    except DocumentError as error:
+        code, message = error.code, error.message
+    except Exception as error:  # noqa: BLE001
+        # The edge of this command: the count of these is the finding.
+        code, message = "outside_the_list", repr(error)
+    else:
+        if not any(character.isalnum() for character in document.text):
+            code = "blank"
+        elif "text_truncated" in document.warnings or "pages_truncated" in document.warnings:
+            code = "truncated"
+    return Outcome(path, code, message, time.perf_counter() - started)
+
+
+def _print_table(outcomes: Iterable[Outcome]) -> None:
+    by_format: dict[str, list[Outcome]] = collections.defaultdict(list)
+    for outcome in outcomes:
+        by_format[outcome.path.suffix.lower().lstrip(".") or "(none)"].append(outcome)
+    print("| format | files | parsed | of these truncated | median ms | max ms | failed, by code |")
+    print("|---|---|---|---|---|---|---|")
+    for name, group in sorted(by_format.items(), key=lambda item: (-len(item[1]), item[0])):
+        _print_row(name, group)
+    _print_row("all", [outcome for group in by_format.values() for outcome in group])
+
+
+def _print_row(name: str, group: list[Outcome]) -> None:
+    codes = collections.Counter(outcome.code for outcome in group)
+    n_truncated = codes.pop("truncated", 0)
+    n_parsed = codes.pop("parsed", 0) + n_truncated
+    times = [outcome.wall_s * 1000 for outcome in group]
+    failed = ", ".join(f"{code} {count}" for code, count in codes.most_common()) or "-"
+    print(f"| {name} | {len(group)} | {n_parsed} | {n_truncated} | {statistics.median(times):.0f} "
+          f"| {max(times):.0f} | {failed} |")  # fmt: skip
+
+
+def _print_failures(outcomes: Iterable[Outcome]) -> None:
+    print()
+    for outcome in outcomes:
+        if outcome.message:
+            print(f"{outcome.code:18} {outcome.path.name}: {outcome.message}")
+
+
+def _listing(folders: Iterable[Path]) -> frozenset[str]:
+    return frozenset(
+        str(path)
+        for folder in folders
+        for path in folder.rglob("*")
+        if ".git" not in path.parts and "__pycache__" not in path.parts
+    )
+
+
+class _MemorySampler:
+    """Watches the memory of the zygote and its children from a thread."""
+
+    def __init__(self, extractor: SandboxExtractor) -> None:
+        self.peak_bytes = 0
+        self.n_zygotes = 0
+        self._extractor = extractor
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        last = None
+        while not self._stopped.wait(_SAMPLE_S):
+            pid = self._extractor.zygote_pid
+            if pid is None:
+                continue
+            self.n_zygotes += pid != last
+            last = pid
+            self.peak_bytes = max(self.peak_bytes, sum(map(_set_size, [pid, *_children(pid)])))
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _set_size(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+        return 0
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    sys.exit(main())
