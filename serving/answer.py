@@ -67,6 +67,11 @@ class Context:
 
     sources: tuple[Source, ...]
 
+    def marker_of(self, hit: Hit) -> int | None:
+        """The marker of a hit's passage, None when it is not part of the context."""
+        chunk_id = hit.passage.chunk_id
+        return next((s.marker for s in self.sources if s.hit.passage.chunk_id == chunk_id), None)
+
     def source(self, marker: int) -> Source | None:
         """The source with this marker, None when there is none."""
         return self.sources[marker - 1] if 1 <= marker <= len(self.sources) else None
@@ -74,29 +79,34 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One sentence, list item or table row of a source, judged against a question.
+    """One sentence, list item or table row of a hit's passage, judged against a question.
 
     Attributes:
-        start: Offset in the source's text.
+        start: Offset in the passage's text.
         end: Offset after the window.
-        words: Share of the question's weighted words found in the window and around it, 0 to 1.
-        meaning: Cosine between question and window, -1 to 1.
-        rank_share: Score of the window's passage, scaled over the context to 0 to 1.
-        score: Higher is better; ranks windows of one question only.
+        meaning: Cosine between question and window with its headings, -1 to 1.
+        passage_meaning: Cosine between question and the whole passage, -1 to 1.
+        words: Share of the question's weighted words in the window and its headings, 0 to 1.
+        passage_words: The same for the whole passage.
     """
 
-    source: Source
+    hit: Hit
     start: int
     end: int
     words: float
-    meaning: float
-    rank_share: float
-    score: float
+    passage_words: float
+    meaning: float = 0.0
+    passage_meaning: float = 0.0
 
     @property
     def text(self) -> str:
         """The window's own words."""
-        return self.source.text[self.start : self.end]
+        return self.hit.passage.text[self.start : self.end]
+
+    @property
+    def score(self) -> float:
+        """Higher is better, about -1.5 to 2.5; compares across questions. docs/answers.md has the fit."""
+        return self.meaning + 0.5 * (self.passage_meaning + self.words + self.passage_words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from retrieval.adapters.sql.audit import SqlAudit
 from retrieval.errors import CatalogueUnavailableError
 from retrieval.ports import CorpusReader, Embedder, SparseEncoder
 from retrieval.query import Hit, Query
-from retrieval.search import Search
+from retrieval.search import Search, demote_superseded
 from serving.answer import (
     Answer,
     Answered,
@@ -39,12 +39,15 @@ from serving.errors import (
     GeneratorRefusedError,
     UnsupportedAnswerError,
 )
-from serving.evidence import EvidenceWeights, judge_windows
+from serving.evidence import by_best_window, judge
 from serving.gate import is_sufficient
 from serving.ports import Generator
 from serving.prompting import NOT_FOUND, PROMPT_VERSION, build_messages
 
 _log = logging.getLogger(__name__)
+
+_CANDIDATES = 50
+"""Passages that are looked at for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,6 @@ class AnsweringSettings:
     max_sources: int = 12
     max_tokens: int = 1200
     deadline_s: float = 60.0
-    weights: EvidenceWeights = EvidenceWeights()
 
 
 @dataclass(slots=True)
@@ -128,24 +130,26 @@ class Answering:
         """
         steps: list[Step] = []
         began = time.perf_counter()
-        query = Query(question.text, 50, question.filters, group_by_document=False)
+        query = Query(question.text, _CANDIDATES, question.filters, group_by_document=False)
         hits = self._search.search(query, question.principal).hits
-        context = assemble(
-            hits, budget_tokens=self._settings.context_tokens, max_sources=self._settings.max_sources
-        )
-        references = tuple(source.hit for source in context.sources)
-        steps.append(_step("retrieve", began, f"{len(hits)} passages, {len(references)} chosen"))
-        yield ReferencesFound(references)
+        steps.append(_step("retrieve", began, f"{len(hits)} passages"))
         began = time.perf_counter()
-        evidence = judge_windows(
+        evidence = judge(
             question.text,
-            context,
+            self._embedder.embed_query(question.text),
+            hits,
             terms=self._terms,
-            embed=self._embedder.embed_texts,
-            weights=self._settings.weights,
+            embed=self._embedder.embed_documents,
         )
-        sufficient = is_sufficient(evidence)
+        context = assemble(
+            demote_superseded(by_best_window(hits, evidence)),
+            budget_tokens=self._settings.context_tokens,
+            max_sources=self._settings.max_sources,
+        )
+        evidence = _current_first(evidence, context)
+        sufficient = is_sufficient(question.text, evidence)
         steps.append(_step("judge", began, "sufficient" if sufficient else "insufficient"))
+        yield ReferencesFound(tuple(source.hit for source in context.sources))
         generator = self._choose(question)
         draft = _Draft(context, evidence, generator.info, steps=steps)
         if sufficient:
@@ -269,6 +273,18 @@ class Answering:
             )
         except CatalogueUnavailableError as error:
             raise AuditUnavailableError("the audit record cannot be written") from error
+
+
+def _current_first(evidence: Sequence[Window], context: Context) -> tuple[Window, ...]:
+    """Windows that are in the context, those of superseded documents after their successors' ones."""
+    chunks = [source.hit.passage.chunk_id for source in context.sources]
+    replaced = {
+        passage.document_id
+        for passage in (source.hit.passage for source in context.sources)
+        if passage.superseded_by in {source.hit.passage.document_id for source in context.sources}
+    }
+    inside = [window for window in evidence if window.hit.passage.chunk_id in chunks]
+    return tuple(sorted(inside, key=lambda window: window.hit.passage.document_id in replaced))
 
 
 def _hits(context: Context) -> list[Hit]:

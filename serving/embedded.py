@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingest.adapters.sql_store import SqlDocumentStore
-from ingest.settings import ChunkingSettings
 from ingest.indexing import Indexer, OpenIndex, initial_index
 from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.settings import ChunkingSettings
 from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds
 from retrieval.adapters.sql.jobs import JobRequest

@@ -1,24 +1,25 @@
-"""How well passages answer a question: the sentences that come nearest, and whether they come near enough.
+"""How well passages answer a question: the sentences and table rows that come nearest.
 
-A window is one sentence, list item or table row of a source. It is judged by things that fail in different
-ways: the question's words that occur in it or in the headings above it (weighted by how rarely they occur
-among the sources), the cosine between its embedding and the question's, and how high its passage ranked.
-The weights below were fitted on public questions, not on the sample's (docs/answers.md has method and
-figures). Pure, apart from the functions handed in.
+Passages are judged by their best window (one sentence, list item or table row), because a passage is about
+many things and an answer is one of them. A window is judged by two signals that fail in different ways, each
+for the window and for its whole passage: the cosine between embeddings, and the share of the question's words
+that occur, weighted by how rarely they occur among the hits. docs/answers.md has method and figures. Pure,
+apart from the functions handed in.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.corpus import Passage
+from retrieval.corpus import Passage, indexed_text
+from retrieval.query import Hit
 from retrieval.sentences import sentence_spans
-from serving.answer import Context, Source, Window
+from serving.answer import Window
 
 Terms = Callable[[str], frozenset[int]]
 """The distinct stemmed terms of a text, stop words left out."""
@@ -29,24 +30,53 @@ EmbedTexts = Callable[[Sequence[str]], NDArray[np.float32]]
 CELL = " | "
 """What stands between the cells of a table row."""
 
-_MAX_EMBEDDED = 24
-_WINDOWS_PER_SOURCE = 3
+_MAX_JUDGED = 20
+_MAX_EMBEDDED = 48
+_WINDOWS_PER_PASSAGE = 2
 _MIN_CHARS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceWeights:
-    """What counts how much when windows are ranked, and how much is enough to answer."""
+def judge(
+    question: str, vector: NDArray[np.float32], hits: Sequence[Hit], *, terms: Terms, embed: EmbedTexts
+) -> tuple[Window, ...]:
+    """The windows of the best 20 hits, best first; ties in order of rank and position.
 
-    words: float = 1.0
-    meaning: float = 1.0
-    rank: float = 0.5
+    Args:
+        question: What was asked.
+        vector: Its embedding, shape `(dimension,)`.
+        hits: Passages, best first; also those not judged help to tell rare words from common ones.
+        terms: Terms of a text.
+        embed: Embeds passage texts; one that remembers makes repeated questions cheap.
+
+    Only windows that are promising by their words are embedded, the best two of each passage at least:
+    embedding is what costs.
+    """
+    asked = word_weights(terms(question), [terms(_whole(hit.passage)) for hit in hits])
+    promising = _promising(hits[:_MAX_JUDGED], asked, terms)
+    if not promising:
+        return ()
+    judged_hits = {window.hit.passage.chunk_id: window.hit for window in promising}
+    passages = embed([_whole(hit.passage) for hit in judged_hits.values()]) @ vector
+    passage_meaning = dict(zip(judged_hits, passages, strict=True))
+    meanings = embed([f"{_surroundings(w.hit.passage)}\n{w.text}" for w in promising]) @ vector
+    judged = [
+        replace(w, meaning=float(m), passage_meaning=float(passage_meaning[w.hit.passage.chunk_id]))
+        for w, m in zip(promising, meanings, strict=True)
+    ]
+    return tuple(sorted(judged, key=lambda window: -window.score))
 
 
-def word_weights(question: frozenset[int], sources: Sequence[frozenset[int]]) -> dict[int, float]:
-    """Weight of each question term: the rarer among the sources, the more it tells (BM25's IDF)."""
-    count = len(sources)
-    frequency = {term: sum(term in source for source in sources) for term in question}
+def by_best_window(hits: Sequence[Hit], windows: Sequence[Window]) -> list[Hit]:
+    """The hits in order of their best window; those without a judged one follow in their own order."""
+    judged = {window.hit.passage.chunk_id: window.hit for window in windows}
+    rest = (hit for hit in hits if hit.passage.chunk_id not in judged)
+    return [*judged.values(), *rest]
+
+
+def word_weights(question: frozenset[int], passages: Sequence[frozenset[int]]) -> dict[int, float]:
+    """Weight of each question term: the rarer among the passages, the more it tells (BM25's IDF)."""
+    count = len(passages)
+    frequency = {term: sum(term in passage for passage in passages) for term in question}
     return {term: math.log(1 + (count - df + 0.5) / (df + 0.5)) for term, df in frequency.items()}
 
 
@@ -54,24 +84,6 @@ def coverage(weights: Mapping[int, float], found: frozenset[int]) -> float:
     """Share of the weight that lies on terms which were found; 1 when there is nothing to find."""
     total = sum(weights.values())
     return sum(weight for term, weight in weights.items() if term in found) / total if total else 1.0
-
-
-def judge_windows(
-    question: str, context: Context, *, terms: Terms, embed: EmbedTexts, weights: EvidenceWeights
-) -> tuple[Window, ...]:
-    """The windows of a context, best first; ties in order of marker and position.
-
-    Only the most promising windows by words are embedded, at least some of every source: embedding is what
-    costs.
-    """
-    if not context.sources:
-        return ()
-    asked = word_weights(terms(question), [terms(f"{_surroundings(s)}\n{s.text}") for s in context.sources])
-    promising = _promising(context, asked, terms)
-    vectors = embed([question, *(f"{_surroundings(w.source)}\n{w.text}" for w in promising)])
-    cosines = vectors[1:] @ vectors[0]
-    judged = [_scored(w, float(cosine), weights) for w, cosine in zip(promising, cosines, strict=True)]
-    return tuple(sorted(judged, key=lambda w: (-w.score, w.source.marker, w.start)))
 
 
 def windows_of(passage: Passage) -> list[tuple[int, int]]:
@@ -110,6 +122,31 @@ def header_of(passage: Passage) -> str:
     return passage.context or passage.text.split("\n", 1)[0]
 
 
+def _promising(hits: Sequence[Hit], asked: Mapping[int, float], terms: Terms) -> list[Window]:
+    chosen: list[Window] = []
+    rest: list[Window] = []
+    for hit in hits:
+        text, around = hit.passage.text, terms(_surroundings(hit.passage))
+        whole = coverage(asked, around | terms(text))
+        windows = [
+            Window(hit, start, end, coverage(asked, around | terms(text[start:end])), whole)
+            for start, end in windows_of(hit.passage)
+        ]
+        windows.sort(key=lambda window: -window.words)
+        chosen += windows[:_WINDOWS_PER_PASSAGE]
+        rest += windows[_WINDOWS_PER_PASSAGE:]
+    rest.sort(key=lambda window: -(window.words + window.passage_words))
+    return chosen + rest[: _MAX_EMBEDDED - len(chosen)]
+
+
+def _whole(passage: Passage) -> str:
+    return indexed_text(passage.title, passage.heading_path, passage.context, passage.text)
+
+
+def _surroundings(passage: Passage) -> str:
+    return indexed_text(passage.title, passage.heading_path, header_of(passage), "")
+
+
 def _lines(text: str) -> list[tuple[int, int]]:
     spans, start = [], 0
     for line in text.splitlines(keepends=True):
@@ -117,33 +154,3 @@ def _lines(text: str) -> list[tuple[int, int]]:
             spans.append((start, start + len(line.rstrip())))
         start += len(line)
     return spans
-
-
-def _promising(context: Context, asked: Mapping[int, float], terms: Terms) -> list[Window]:
-    best = max(source.hit.score for source in context.sources)
-    worst = min(source.hit.score for source in context.sources)
-    chosen: list[Window] = []
-    rest: list[Window] = []
-    for source in context.sources:
-        around = terms(_surroundings(source))
-        share = (source.hit.score - worst) / (best - worst) if best > worst else 1.0
-        windows = [
-            Window(source, start, end, coverage(asked, around | terms(source.text[start:end])), 0, share, 0)
-            for start, end in windows_of(source.hit.passage)
-        ]
-        windows.sort(key=lambda w: -w.words)
-        chosen += windows[:_WINDOWS_PER_SOURCE]
-        rest += windows[_WINDOWS_PER_SOURCE:]
-    rest.sort(key=lambda w: (-w.words, w.source.marker))
-    return (chosen + rest)[:_MAX_EMBEDDED]
-
-
-def _scored(window: Window, meaning: float, weights: EvidenceWeights) -> Window:
-    score = weights.words * window.words + weights.meaning * meaning + weights.rank * window.rank_share
-    return replace(window, meaning=meaning, score=score)
-
-
-def _surroundings(source: Source) -> str:
-    passage = source.hit.passage
-    parts = dict.fromkeys((passage.title, *passage.heading_path, passage.context))
-    return " ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""`Generator` that quotes: the best-supported sentences and rows of the sources, word for word. Never invents."""
+"""`Generator` that quotes the best-supported sentences and rows, word for word. Never invents."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from serving.errors import MalformedGenerationError
 from serving.evidence import CELL, header_of
 
 _MAX_QUOTES = 3
-_NEAR = 0.12
-"""A further quote must score within this of the best one …"""
+_NEAR = 0.1
+"""Further quotes must score within this of the best one, and be of the same document."""
 
 
 class ExtractiveGenerator:
@@ -24,24 +24,27 @@ class ExtractiveGenerator:
     def generate(self, request: GenerationRequest) -> Iterator[str]:
         """See `Generator.generate`."""
         chosen = choose_quotes(request.evidence)
-        if not chosen:
+        markers = [request.context.marker_of(window.hit) for window in chosen]
+        if not any(markers):
             raise MalformedGenerationError("there is nothing to quote")
-        for window in chosen:
-            yield f"{readable(window)} [{window.source.marker}]\n"
+        for window, marker in zip(chosen, markers, strict=True):
+            if marker is not None:
+                yield f"{readable(window)} [{marker}]\n"
 
     def probe(self, *, timeout_s: float) -> None:
         """See `Generator.probe`; extracts are always there."""
 
 
 def choose_quotes(evidence: Sequence[Window]) -> list[Window]:
-    """The windows to quote: the best one, and others nearly as good that say something else."""
-    if not evidence:
-        return []
-    best, chosen = evidence[0], [evidence[0]]
-    for window in evidence[1:]:
-        if len(chosen) == _MAX_QUOTES or window.score < best.score - _NEAR:
+    """The best window, and others of the same document that are nearly as good and say something else."""
+    chosen: list[Window] = []
+    for window in evidence:
+        best = chosen[0] if chosen else window
+        near = window.score >= best.score - _NEAR
+        if not near or len(chosen) == _MAX_QUOTES:
             break
-        if all(window.text != other.text for other in chosen):
+        same_document = window.hit.passage.document_id == best.hit.passage.document_id
+        if same_document and all(window.text != other.text for other in chosen):
             chosen.append(window)
     return chosen
 
@@ -49,7 +52,7 @@ def choose_quotes(evidence: Sequence[Window]) -> list[Window]:
 def readable(window: Window) -> str:
     """A window as a sentence: a table row gets its column names, line breaks become spaces."""
     text = " ".join(window.text.split())
-    header = " ".join(header_of(window.source.hit.passage).split())
+    header = " ".join(header_of(window.hit.passage).split())
     names, cells = header.split(CELL), text.split(CELL)
     if len(names) == len(cells) > 1 and header != text:
         pairs = zip(names, cells, strict=True)

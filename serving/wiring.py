@@ -27,7 +27,7 @@ def open_desk(settings: Settings, corpus: Corpus, index: Callable[[], VectorInde
     search = Search(
         corpus=reader, index=index, embedder=corpus.embedder, sparse=corpus.sparse, settings=SearchSettings()
     )
-    model = _open_model(settings)
+    model = open_model(settings)
     answering = Answering(
         search=search,
         corpus=reader,
@@ -55,7 +55,8 @@ def open_desk(settings: Settings, corpus: Corpus, index: Callable[[], VectorInde
             model.close()
 
 
-def _open_model(settings: Settings) -> VllmGenerator | None:
+def open_model(settings: Settings) -> VllmGenerator | None:
+    """The model in the settings, None when there is none; the caller closes it."""
     if not settings.vllm_url:
         return None
     return VllmGenerator(

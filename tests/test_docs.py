@@ -41,9 +41,7 @@ def test_every_error_code_is_documented() -> None:
     """docs/errors.md lists each code with whether a retry helps and what to do."""
     rows = re.findall(r"^\| `(\w+)` \| (yes|no) \| (.*?) \| (.*?) \|$", _read("docs/errors.md"), re.MULTILINE)
     documented = {code: (retry, hint) for code, retry, _, hint in rows}
-    defined = {
-        error.code: ("yes" if error.retryable else "no", error.hint.replace("|", "\\|")) for error in _errors()
-    }
+    defined = {error.code: ("yes" if error.retryable else "no", error.hint) for error in _errors()}
     assert {code: documented.get(code) for code in defined} == defined
 
 
@@ -63,21 +61,6 @@ def test_paths_in_documents_exist(document: str) -> None:
     )
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
-
-
-def test_no_registry_or_machine_path_is_named() -> None:
-    """No file of ours tells where packages come from or how a developer's machine looks."""
-    told = re.compile(r"pypi\.org|pythonhosted|files\.python|registry\.npmjs|deb\.debian\.org|/root/|/tmp/dev")
-    ours = [
-        path
-        for suffix in ("*.py", "*.md", "*.sh", "*.toml", "*.yaml", "*.txt", "*.in", "*.lock")
-        for path in ROOT.rglob(suffix)
-        if not any(part.startswith(".venv") or part == ".git" for part in path.parts)
-    ]
-    here = Path(__file__)
-    assert [
-        str(path.relative_to(ROOT)) for path in ours if path != here and told.search(path.read_text("utf-8"))
-    ] == []
 
 
 def _read(name: str) -> str:

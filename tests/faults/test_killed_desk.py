@@ -28,9 +28,9 @@ LONGEST_LIFE_S = float(os.environ.get("REFDESK_FAULT_LIFE_S", "6"))
 
 
 def test_killed_desk_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """After kill -9 of the whole process tree at random moments, catalogue and index hold each document once."""
+    """After kill -9 of the whole tree at random moments, catalogue and index hold each document once."""
     docs = Path(DOCS) if DOCS else _written_documents(tmp_path / "docs", count=60)
-    data, moments = tmp_path / "data", random.Random(SEED)  # noqa: S311 - a seeded schedule, no secret
+    data, moments = tmp_path / "data", random.Random(SEED)
     for _ in range(KILLS):
         life_s = moments.uniform(0.5, LONGEST_LIFE_S)
         _run_desk(data, docs, kill_after_s=life_s)
@@ -98,7 +98,7 @@ def _kill_tree(pid: int) -> None:
 
 def _written_documents(folder: Path, *, count: int) -> Path:
     folder.mkdir()
-    words = random.Random(SEED)  # noqa: S311 - text for a test
+    words = random.Random(SEED)
     vocabulary = [f"word{number}" for number in range(400)]
     for number in range(count):
         paragraphs = [" ".join(words.choices(vocabulary, k=120)) + "." for _ in range(words.randint(1, 6))]

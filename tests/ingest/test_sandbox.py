@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from ingest.settings import ChunkingSettings
 from ingest.confinement import landlock_abi
 from ingest.errors import (
     CorruptError,
@@ -31,6 +30,7 @@ from ingest.errors import (
 )
 from ingest.sandbox import SandboxExtractor, SandboxSettings
 from ingest.sandbox_wire import decode_answer, encode_error
+from ingest.settings import ChunkingSettings
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024

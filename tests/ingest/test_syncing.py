@@ -43,7 +43,9 @@ def _known(**fields: object) -> Known:
         (make_listed(superseded_by="b.md"), _known(), "touched"),
     ],
 )
-def test_each_listed_document_is_in_one_class(listed: ListedDocument, known: Known | None, where: str) -> None:
+def test_each_listed_document_is_in_one_class(
+    listed: ListedDocument, known: Known | None, where: str
+) -> None:
     """What changed decides what is done, and an access list alone never causes parsing."""
     before = {} if known is None else {"a.md": known}
     counts = diff_listing([listed], before, SOURCE, retry_failed=True).counts()

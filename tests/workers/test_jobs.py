@@ -14,11 +14,11 @@ from retrieval.adapters.sql.models import SourceRow
 from retrieval.corpus import SourceId
 from retrieval.errors import IndexUnavailableError, RefdeskError
 from retrieval.jobs import ACCESS_ONLY, MAX_ATTEMPTS, TASK_NAMES, JobKind, JobState, Lease
+from tests.make import NOON
 from workers.queue import make_app
 from workers.retries import judge
 from workers.running import JobRunner
 from workers.tasks import register
-from tests.make import NOON
 
 REQUEST = JobRequest(JobKind.SYNC, "ada", "test", source_id=SourceId("s"))
 
@@ -50,7 +50,9 @@ def jobs(tmp_path: Path, clock: Clock) -> Iterator[SqlJobs]:
     database.migrate()
     with database.write() as session:
         session.add(
-            SourceRow(id="s", name="s", kind="folder", location="", owner="o", allow=[], deny=[], created_at=NOON)
+            SourceRow(
+                id="s", name="s", kind="folder", location="", owner="o", allow=[], deny=[], created_at=NOON
+            )
         )
     yield SqlJobs(database, clock)
     database.close()

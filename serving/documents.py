@@ -1,0 +1,289 @@
+"""What readers, owners and pushing clients do with documents, permission checks included."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
+from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
+from retrieval.corpus import (
+    Document,
+    DocumentId,
+    SourceId,
+    Version,
+    content_hash,
+    document_id_for,
+    pushed_key,
+    text_key,
+)
+from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
+from retrieval.jobs import Job
+from retrieval.wiring import utc_now
+from serving.desk import Desk
+from serving.scopes import is_admin
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A document that a client sends.
+
+    Attributes:
+        content: Its bytes, never empty.
+        acl: Access list; None leaves the present one, and gives a new document the source's default.
+        metadata: `tags`, `modified_at`, `superseded_by`; everything else becomes a tag `name:value`.
+    """
+
+    source_id: SourceId
+    external_id: str
+    content: bytes
+    title: str = ""
+    url: str = ""
+    acl: Acl | None = None
+    tags: tuple[str, ...] = ()
+    modified_at: datetime | None = None
+    superseded_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AclChange:
+    """A new access list. `owner` None keeps the present owner."""
+
+    owner: UserId | None
+    allow: frozenset[PrincipalId]
+    deny: frozenset[PrincipalId]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """Extracted text of a live version with its blocks, for the viewer."""
+
+    document: Document
+    text: str
+    blocks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Every version and every job of a document, newest first."""
+
+    versions: tuple[Version, ...]
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of `access.permits`, applied.
+
+    Attributes:
+        rule: `deny`, `owner` or `allow`, in the order in which they are applied.
+        because: Principal ids through which it applies.
+        decides: Whether this rule settles the question.
+    """
+
+    rule: str
+    applies: bool
+    because: tuple[PrincipalId, ...]
+    decides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccessExplanation:
+    """Whether a user may read a document, rule by rule."""
+
+    user_id: UserId
+    document_id: DocumentId
+    may_read: bool
+    is_known: bool
+    principals: tuple[PrincipalId, ...]
+    rules: tuple[Rule, ...]
+
+
+class Documents:
+    """Documents of a desk, as one principal at a time may see and change them."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work on this desk's catalogue and blobs."""
+        self._desk = desk
+        self._upkeep = SqlUpkeep(desk.database, utc_now)
+
+    def push(self, principal: Principal, push: Push, *, request_id: str) -> tuple[Document, Job]:
+        """Accept a document for indexing; it and its job are committed on return.
+
+        Raises:
+            NotFoundError: There is no such source, or the principal may not know of it.
+            NotPermittedError: The source is somebody else's.
+            ConflictError: The source is one that the desk reads by itself.
+            InvalidQueryError: The document is empty.
+        """
+        source = self._desk.corpus.source(push.source_id)
+        if source.default_acl.owner != principal.user_id and not is_admin(principal):
+            if all(seen.source.id != source.id for seen in self._desk.corpus.sources(principal)):
+                raise NotFoundError(f"no source {push.source_id}")
+            raise NotPermittedError("only the owner of the source pushes documents into it")
+        if source.kind != "push":
+            raise ConflictError("the desk reads this source by itself; push into one of the kind `push`")
+        if not push.content:
+            raise InvalidQueryError("the document has no content")
+        document_id = document_id_for(source.id, push.external_id)
+        self._note("document.push", principal, request_id, {"document_id": document_id})
+        pushed = PushedDocument(
+            source=source,
+            external_id=push.external_id,
+            title=push.title,
+            url=push.url,
+            tags=push.tags,
+            fingerprint=content_hash(push.content),
+            size_bytes=len(push.content),
+            modified_at=push.modified_at or utc_now(),
+            superseded_by=push.superseded_by,
+            acl=push.acl,
+        )
+        job = self._upkeep.push(
+            pushed,
+            requested_by=principal.user_id,
+            store_content=lambda: self._desk.blobs.put(pushed_key(document_id), push.content),
+        )
+        return self._desk.corpus.record(document_id), job
+
+    def delete(self, principal: Principal, document_id: DocumentId, *, request_id: str) -> Job:
+        """Delete a document: unreadable on return, out of the index by the job.
+
+        Raises:
+            NotFoundError: It does not exist or may not be read by the principal.
+            NotPermittedError: It is somebody else's.
+        """
+        document = self._managed(principal, document_id)
+        self._note("document.delete", principal, request_id, {"document_id": document.id})
+        job = self._upkeep.bury(document.id, requested_by=principal.user_id)
+        self._desk.blobs.delete(pushed_key(document.id))
+        return job
+
+    def reindex(self, principal: Principal, document_id: DocumentId, *, request_id: str) -> Job:
+        """Queue a document for reading it anew; clicked again meanwhile, the same job. Raises as `delete`."""
+        document = self._managed(principal, document_id)
+        self._note("document.reindex", principal, request_id, {"document_id": document.id})
+        return self._upkeep.reindex(document.id, requested_by=principal.user_id)
+
+    def set_acl(
+        self, principal: Principal, document_id: DocumentId, acl: AclChange, *, request_id: str
+    ) -> Job:
+        """Set a document's access list; it counts from the next request on. Raises as `delete`."""
+        document = self._managed(principal, document_id)
+        owner = document.acl.owner if acl.owner is None else acl.owner
+        body = {
+            "document_id": document.id,
+            "owner": owner,
+            "allow": sorted(acl.allow),
+            "deny": sorted(acl.deny),
+        }
+        self._note("document.acl", principal, request_id, body)
+        return self._upkeep.set_acl(
+            document.id, Acl(owner, acl.allow, acl.deny), requested_by=principal.user_id
+        )
+
+    def may_manage(self, principal: Principal, document: Document) -> bool:
+        """Whether the principal may delete, re-index and share a document that it can see."""
+        return document.acl.owner == principal.user_id or is_admin(principal)
+
+    def history(self, principal: Principal, document_id: DocumentId) -> History:
+        """What happened to a document. Raises `NotFoundError` when it may not be read."""
+        versions = self._desk.corpus.versions(principal, document_id)
+        jobs = self._desk.jobs.jobs_of(document_id=document_id, limit=50)
+        return History(tuple(versions), tuple(jobs))
+
+    def text(self, principal: Principal, document_id: DocumentId) -> DocumentText:
+        """The extracted text of the live version.
+
+        Raises:
+            NotFoundError: The document does not exist or may not be read by the principal.
+            ConflictError: It has no text yet.
+        """
+        document = self._desk.corpus.document(principal, document_id)
+        if document.live_version_id is None:
+            raise ConflictError("the document has not been indexed yet")
+        packed = json.loads(gzip.decompress(self._desk.blobs.get(text_key(document.live_version_id))))
+        return DocumentText(document, packed["text"], tuple(packed["blocks"]))
+
+    def explain_access(
+        self, principal: Principal, user_id: UserId, document_id: DocumentId
+    ) -> AccessExplanation:
+        """Why a user may or may not read a document.
+
+        Access:
+            The owner of a document and administrators may ask about everybody, readers about themselves.
+
+        Raises:
+            NotFoundError: The document does not exist or the principal may not know of it.
+            NotPermittedError: The question is about somebody else, and the document is not the asker's.
+        """
+        asks_about_self = user_id == principal.user_id
+        document = (
+            self._readable(principal, document_id)
+            if asks_about_self
+            else self._managed(principal, document_id)
+        )
+        if asks_about_self:
+            return _explain(document, principal, is_known=True)
+        groups = self._desk.directory.groups_of(user_id)
+        return _explain(document, Principal(user_id, groups or frozenset()), is_known=groups is not None)
+
+    def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
+        """A document that the principal may manage; administrators need not be readers for that."""
+        document = self._readable(principal, document_id)
+        if not self.may_manage(principal, document):
+            raise NotPermittedError("only the document's owner may do this")
+        return document
+
+    def _readable(self, principal: Principal, document_id: DocumentId) -> Document:
+        if not is_admin(principal):
+            return self._desk.corpus.document(principal, document_id)
+        document = self._desk.corpus.record(document_id)
+        if document.deleted_at is not None:
+            raise NotFoundError(f"no document {document_id}")
+        return document
+
+    def _note(self, event: str, principal: Principal, request_id: str, body: Mapping[str, Any]) -> None:
+        """Put on record what is about to be done; without the record it is not done."""
+        self._desk.audit.append(event, principal=principal.user_id, request_id=request_id, body=body)
+
+
+def named_principals(names: list[str]) -> frozenset[PrincipalId]:
+    """Principal ids from what people write: `user:` and `group:` as they are, a bare name is a group.
+
+    Raises:
+        InvalidQueryError: A name is empty.
+    """
+    return frozenset(_named(name) for name in names)
+
+
+def _named(name: str) -> PrincipalId:
+    kind, _, rest = name.partition(":")
+    if not name.strip() or (kind in ("user", "group") and not rest.strip()):
+        raise InvalidQueryError("an access list names nobody")
+    return PrincipalId(name if kind in ("user", "group") else f"group:{name}")
+
+
+def _explain(document: Document, principal: Principal, *, is_known: bool) -> AccessExplanation:
+    """`access.permits`, spelt out. An unknown user is in no group, not even in everyone."""
+    ids = principal.ids if is_known else frozenset({user_principal(principal.user_id)})
+    acl = document.acl
+    denied = tuple(sorted(ids & acl.deny))
+    allowed = tuple(sorted(ids & acl.allow))
+    owned = (user_principal(acl.owner),) if acl.owner == principal.user_id else ()
+    found = [Rule("deny", bool(denied), denied, False)]
+    found.append(Rule("owner", bool(owned), owned, False))
+    found.append(Rule("allow", bool(allowed), allowed, False))
+    decisive = next((rule.rule for rule in found if rule.applies), "")
+    return AccessExplanation(
+        user_id=principal.user_id,
+        document_id=document.id,
+        may_read=is_known and permits(acl, principal),
+        is_known=is_known,
+        principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
+        rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
+    )

@@ -1,0 +1,113 @@
+"""Who may make, see and revoke which API keys, and who changes the directory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from retrieval.access import EVERYONE, Principal, UserId
+from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.errors import InvalidQueryError, NotFoundError, NotPermittedError
+from retrieval.wiring import utc_now
+from serving.desk import Desk
+from serving.documents import named_principals
+from serving.scopes import ALL_SCOPES, is_admin
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to make. `expires_at` None means that it does not expire."""
+
+    user_id: UserId
+    name: str
+    scopes: frozenset[str]
+    expires_at: datetime | None
+
+
+class Keys:
+    """API keys, as one principal at a time may see and change them."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work on this desk's directory."""
+        self._desk = desk
+
+    def create(self, principal: Principal, new: NewKey, *, request_id: str) -> tuple[ApiKey, str]:
+        """Make a key. The secret is returned once and cannot be read again.
+
+        Raises:
+            NotPermittedError: It is for somebody else, or has a scope that the principal lacks.
+            InvalidQueryError: A scope is unknown, or the expiry is past.
+        """
+        unknown = new.scopes - ALL_SCOPES
+        if unknown:
+            raise InvalidQueryError(f"there is no scope {min(unknown)}")
+        lacking = new.scopes - principal.scopes
+        if lacking:
+            raise NotPermittedError(f"a key cannot have a scope that its maker lacks: {min(lacking)}")
+        if new.user_id != principal.user_id and not is_admin(principal):
+            raise NotPermittedError("making a key for somebody else needs the scope admin")
+        if new.expires_at is not None and new.expires_at <= utc_now():
+            raise InvalidQueryError("expires_at is past")
+        body = {"user_id": new.user_id, "scopes": sorted(new.scopes)}
+        self._desk.audit.append("key.create", principal=principal.user_id, request_id=request_id, body=body)
+        return self._desk.directory.create_key(
+            new.user_id, name=new.name, scopes=new.scopes, expires_at=new.expires_at
+        )
+
+    def visible(self, principal: Principal) -> list[ApiKey]:
+        """The principal's own keys; for administrators everybody's."""
+        keys = self._desk.directory.keys()
+        return [key for key in keys if is_admin(principal) or key.user_id == principal.user_id]
+
+    def revoke(self, principal: Principal, key_id: str, *, request_id: str) -> None:
+        """Revoke a key; it is refused from the next request on.
+
+        Raises:
+            NotFoundError: There is no such key, or it is somebody else's.
+        """
+        if all(key.id != key_id for key in self.visible(principal)):
+            raise NotFoundError(f"no key {key_id}")
+        body = {"key_id": key_id}
+        self._desk.audit.append("key.revoke", principal=principal.user_id, request_id=request_id, body=body)
+        self._desk.directory.revoke_key(key_id)
+
+
+class Directory:
+    """Users and their groups, for those who look after them."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Work on this desk's directory."""
+        self._desk = desk
+
+    def put_user(
+        self, principal: Principal, user_id: UserId, *, name: str, groups: Collection[str], request_id: str
+    ) -> User:
+        """Create or replace a user; it counts from the next request on.
+
+        Raises:
+            InvalidQueryError: A group's name is empty, or is that of a user.
+        """
+        ids = named_principals(list(groups)) - {EVERYONE}
+        if any(not id_.startswith("group:") for id_ in ids):
+            raise InvalidQueryError("a user is a member of groups only")
+        body = {"user_id": user_id, "groups": sorted(ids)}
+        self._desk.audit.append(
+            "directory.put", principal=principal.user_id, request_id=request_id, body=body
+        )
+        return self._desk.directory.put_user(user_id, name=name, groups=ids)
+
+    def users(self) -> list[User]:
+        """Everybody, in order of id."""
+        return self._desk.directory.users()
+
+    def user(self, user_id: UserId) -> User:
+        """One user.
+
+        Raises:
+            NotFoundError: The directory does not know it.
+        """
+        found = next((user for user in self.users() if user.id == user_id), None)
+        if found is None:
+            raise NotFoundError(f"no user {user_id}")
+        return found
