@@ -1,4 +1,4 @@
-"""Check that the sample handbook and its quality set are sound: `python sample/check.py`.
+"""Check that the sample handbook and its quality sets are sound: `python sample/check.py`.
 
 The texts are read back with simple means that share no code with the product.
 With `--bytes` the handbook is also compared with what the generator writes now.
@@ -28,7 +28,9 @@ FORMATS = {
 KINDS = {"fact", "table", "paraphrase", "multi", "superseded", "restricted", "identifier", "language"}
 FIELDS = {"_id", "text", "answers", "documents", "as_user", "unanswerable", "kind"}
 DOCUMENTS = range(48, 56)
+SETS = {"questions": "q", "hard": "h"}  # the files and how their ids begin
 QUESTIONS, UNANSWERABLE, RESTRICTED = 60, 10, 6
+FEWEST_EXPECTED = 40  # different documents expected by each set
 LONG_PDF, LONG_PDF_PAGES = "company/quality-manual.pdf", 60
 LARGEST_TOTAL = 1_500_000
 
@@ -38,7 +40,7 @@ class Sample:
     """Everything the checks look at; texts are normalised, by path below `sample/handbook`."""
 
     texts: dict[str, str]
-    questions: list[dict[str, Any]]
+    sets: dict[str, list[dict[str, Any]]]
     groups: dict[str, set[str]]
     soundness: dict[str, Any]
 
@@ -54,13 +56,18 @@ def documents() -> dict[str, Path]:
     return {path.relative_to(HANDBOOK).as_posix(): path for path in paths}
 
 
+def questions_of(name: str) -> list[dict[str, Any]]:
+    """The questions of one set."""
+    lines = (QUALITY / f"{name}.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def load() -> Sample:
     """Read the whole sample."""
-    lines = (QUALITY / "questions.jsonl").read_text("utf-8").splitlines()
     users = tomllib.loads((HERE / "directory.toml").read_text("utf-8"))["users"]
     return Sample(
         texts={name: normalised(text_of(path)) for name, path in documents().items()},
-        questions=[json.loads(line) for line in lines],
+        sets={name: questions_of(name) for name in SETS},
         groups={user: set(entry["groups"]) for user, entry in users.items()},
         soundness=tomllib.loads((QUALITY / "soundness.toml").read_text("utf-8")),
     )
@@ -100,18 +107,32 @@ def length_problems() -> Iterator[str]:
         yield f"{LONG_PDF} has {pages} pages"
 
 
-def set_problems(sample: Sample) -> Iterator[str]:
-    """Say what is wrong with the question set as a whole."""
+def set_problems(questions: list[dict[str, Any]], letter: str) -> Iterator[str]:
+    """Say what is wrong with one question set as a whole."""
+    if [question["_id"] for question in questions] != [f"{letter}{n:02}" for n in range(1, QUESTIONS + 1)]:
+        yield f"the ids are not {letter}01 to {letter}{QUESTIONS}"
     counts = (
-        ("questions", len(sample.questions), QUESTIONS),
-        ("different ids", len({question["_id"] for question in sample.questions}), QUESTIONS),
-        ("unanswerable", sum(question["unanswerable"] for question in sample.questions), UNANSWERABLE),
-        ("restricted", sum(question["kind"] == "restricted" for question in sample.questions), RESTRICTED),
+        ("unanswerable", sum(question["unanswerable"] for question in questions), UNANSWERABLE),
+        ("restricted", sum(question["kind"] == "restricted" for question in questions), RESTRICTED),
     )
     for name, count, wanted in counts:
         if count != wanted:
             yield f"{count} {name}, {wanted} wanted"
-    unanswerable = {question["_id"] for question in sample.questions if question["unanswerable"]}
+    expected = {document for question in questions for document in question["documents"]}
+    if len(expected) < FEWEST_EXPECTED:
+        yield f"{len(expected)} documents expected, {FEWEST_EXPECTED} wanted"
+    missing = FORMATS - {Path(document).suffix[1:] for document in expected}
+    if missing:
+        yield f"no document expected in {sorted(missing)}"
+
+
+def common_problems(sample: Sample) -> Iterator[str]:
+    """Say what is wrong with the sets taken together."""
+    questions = [question for one in sample.sets.values() for question in one]
+    for text, count in Counter(normalised(question["text"]) for question in questions).items():
+        if count > 1:
+            yield f"asked {count} times: {text}"
+    unanswerable = {question["_id"] for question in questions if question["unanswerable"]}
     if unanswerable != set(sample.soundness["absent_terms"]):
         yield "absent_terms and the unanswerable questions differ"
 
@@ -178,10 +199,11 @@ def byte_problems() -> Iterator[str]:
 def problems(sample: Sample) -> Iterator[str]:
     """Every problem of what the files hold, one line each."""
     yield from length_problems()
-    yield from set_problems(sample)
-    for question in sample.questions:
-        for problem in question_problems(sample, question):
-            yield f"{question['_id']}: {problem}"
+    for name, questions in sample.sets.items():
+        yield from (f"{name}: {problem}" for problem in set_problems(questions, SETS[name]))
+        for question in questions:
+            yield from (f"{question['_id']}: {problem}" for problem in question_problems(sample, question))
+    yield from common_problems(sample)
     yield from word_problems(sample)
 
 
@@ -201,9 +223,10 @@ def main(arguments: list[str]) -> int:
     sample = load()
     found = [*problems(sample), *(byte_problems() if "--bytes" in arguments else ())]
     formats = Counter(Path(name).suffix[1:] for name in sample.texts)
-    kinds = Counter(question["kind"] for question in sample.questions if not question["unanswerable"])
     print(f"{len(sample.texts)} documents:", ", ".join(f"{n} {kind}" for kind, n in sorted(formats.items())))
-    print("answerable questions:", ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    for name, questions in sample.sets.items():
+        kinds = Counter(question["kind"] for question in questions if not question["unanswerable"])
+        print(f"answerable in {name}:", ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
     return report(found)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from celery import Celery
+from celery.concurrency.thread import TaskPool
 from celery.worker import WorkController
 
 _log = logging.getLogger(__name__)
@@ -30,7 +34,20 @@ def make_app(broker_url: str) -> Celery:
     )
     if broker_url == IN_PROCESS_BROKER:
         app.conf.broker_transport_options = {"polling_interval": 0.01}
+        app.conf.task_default_queue = f"desk-{uuid.uuid4().hex}"  # the broker is one for the whole process
     return app
+
+
+class _OwnThreads(TaskPool):  # type: ignore[misc]  # celery ships no types
+    """Threads that look tasks up in their own application.
+
+    Celery looks in the thread's current application, which is otherwise one for the whole process: a second
+    desk in the process (tests, commands) would run its jobs with the parts of the first.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.executor = ThreadPoolExecutor(max_workers=self.limit, initializer=self.app.set_current)
 
 
 class InProcessWorker:
@@ -40,7 +57,7 @@ class InProcessWorker:
         """Take tasks of `app`, `concurrency` at a time; call `start` to begin."""
         self._worker = WorkController(
             app=app,
-            pool_cls="threads",
+            pool_cls=_OwnThreads,
             concurrency=concurrency,
             without_heartbeat=True,
             without_mingle=True,

@@ -36,11 +36,11 @@ class Toolbox:
 def register(app: Celery, toolbox: Toolbox) -> None:
     """Add the tasks to a Celery application. Their names are `retrieval.jobs.TASK_NAMES`."""
 
-    @app.task(name=TASK_NAMES[JobKind.INDEX], ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK_NAMES[JobKind.INDEX], shared=False)  # type: ignore[untyped-decorator]
     def index_document(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _index(toolbox, *args), _fail_document(toolbox))
 
-    @app.task(name=TASK_NAMES[JobKind.SYNC], ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK_NAMES[JobKind.SYNC], shared=False)  # type: ignore[untyped-decorator]
     def sync_source(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _sync(toolbox, *args), _ignore_failure)
 

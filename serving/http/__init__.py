@@ -1,0 +1,1 @@
+"""The HTTP surface: routes, schemas, identity, and how errors become problem documents."""

@@ -1,0 +1,124 @@
+"""The HTTP application over an opened desk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+
+from serving.desk import Desk
+from serving.http import schemas
+from serving.http.errors import PROBLEM_TYPE, register_error_handlers
+from serving.http.identity import declared_scopes
+from serving.http.limits import RateLimiter, RequestBudget
+from serving.http.metrics import Metrics
+from serving.http.middleware import BodyLimits, Envelope
+from serving.http.routes import administration, asking, documents, openai, operations, sources
+from serving.http.status import Readiness, refdesk_version
+from serving.http.web import web_router
+
+OPENAPI_PATH = "/api/v1/openapi.json"
+
+_N_THREADS = 64
+"""Requests that are worked on at a time; a streamed answer holds a thread only while it waits for words."""
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+_GUARDED = ("/api/v1", "/v1")
+
+
+class UnguardedRouteError(Exception):
+    """A route of the API does not say which scope it needs. Raised when the application is made."""
+
+
+def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
+    """The application, ready to be served.
+
+    Args:
+        desk: An opened desk; it has to stay open as long as the application is served.
+        budget: What one caller may ask for.
+
+    Raises:
+        UnguardedRouteError: A route of the API does not declare its scope.
+    """
+    app = FastAPI(
+        title="Refdesk",
+        version=refdesk_version(),
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        telemetry=_NO_TELEMETRY,
+        lifespan=_enough_threads,
+    )
+    app.state.desk = desk
+    app.state.metrics = Metrics()
+    app.state.readiness = Readiness(desk)
+    app.state.limiter = RateLimiter(budget or RequestBudget(), time.monotonic)
+    routers = [module.router for module in (asking, documents, sources, administration, openai, operations)]
+    for router in (*routers, asking.writes, web_router()):
+        _refuse_unguarded(router)
+        app.include_router(router)
+    register_error_handlers(app)
+    app.add_middleware(
+        Envelope,
+        limits=BodyLimits(upload=desk.settings.max_body_mb * 2**20),
+        is_local=desk.settings.identity == "local",
+        metrics=app.state.metrics,
+    )
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+@asynccontextmanager
+async def _enough_threads(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  # FastAPI's signature
+    anyio.to_thread.current_default_thread_limiter().total_tokens = _N_THREADS
+    yield
+
+
+def _refuse_unguarded(router: APIRouter) -> None:
+    for route in router.routes:
+        path = getattr(route, "path", "")
+        if not path.startswith(_GUARDED):
+            continue
+        if not isinstance(route, APIRoute) or declared_scopes(route) is None:
+            raise UnguardedRouteError(f"{path} does not declare the scope it needs")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, in which every route's errors are problems."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (schemas.Problem, schemas.PushIn):
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            components.update(described.pop("$defs", {}))
+            components[model.__name__] = described
+        for name in ("HTTPValidationError", "ValidationError"):
+            components.pop(name, None)
+        for path, operations_by_method in document["paths"].items():
+            for operation in operations_by_method.values():
+                _describe_errors(path, operation)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _describe_errors(path: str, operation: dict[str, Any]) -> None:
+    operation["responses"].pop("422", None)
+    problem = {"$ref": "#/components/schemas/Problem"}
+    content: dict[str, Any] = {PROBLEM_TYPE: {"schema": problem}}
+    if path.startswith("/v1/"):
+        content = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
+    operation["responses"]["default"] = {"description": "An error", "content": content}

@@ -1,0 +1,38 @@
+"""What routes are handed: the desk, and who asks with which scope."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from retrieval.access import Principal
+from serving.desk import Desk
+from serving.http.errors import request_id_of
+from serving.http.identity import Requires
+from serving.scopes import Scope
+
+
+async def _desk(request: Request) -> Desk:
+    desk = request.app.state.desk
+    assert isinstance(desk, Desk)
+    return desk
+
+
+async def _request_id(request: Request) -> str:
+    return request_id_of(request)
+
+
+TheDesk = Annotated[Desk, Depends(_desk)]
+RequestId = Annotated[str, Depends(_request_id)]
+
+Anybody = Annotated[Principal, Depends(Requires())]
+Searcher = Annotated[Principal, Depends(Requires(Scope.SEARCH))]
+Asker = Annotated[Principal, Depends(Requires(Scope.ANSWERS))]
+Reader = Annotated[Principal, Depends(Requires(Scope.DOCUMENTS_READ))]
+Writer = Annotated[Principal, Depends(Requires(Scope.DOCUMENTS_WRITE))]
+SourceKeeper = Annotated[Principal, Depends(Requires(Scope.SOURCES_WRITE))]
+AccessExplainer = Annotated[Principal, Depends(Requires(Scope.ACCESS_EXPLAIN))]
+KeyHolder = Annotated[Principal, Depends(Requires(Scope.KEYS))]
+DirectoryKeeper = Annotated[Principal, Depends(Requires(Scope.DIRECTORY))]
+Auditor = Annotated[Principal, Depends(Requires(Scope.AUDIT_READ))]

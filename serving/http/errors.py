@@ -1,0 +1,238 @@
+"""Error -> status and reply: RFC 9457 problem details, and OpenAI's error shape on its routes.
+
+One table maps every stable code to a status; a test walks all error classes and fails when one is missing.
+Errors themselves know nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from retrieval.errors import NotFoundError, RefdeskError
+from serving.errors import RateLimitedError
+
+_log = logging.getLogger(__name__)
+
+PROBLEM_TYPE = "application/problem+json"
+
+OPENAI_PREFIX = "/v1/"
+
+_STATUS_BY_CODE: dict[str, HTTPStatus] = {
+    # of requests
+    "bad_request": HTTPStatus.BAD_REQUEST,
+    "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid_query": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unauthenticated": HTTPStatus.UNAUTHORIZED,
+    "not_permitted": HTTPStatus.FORBIDDEN,
+    "unknown_user": HTTPStatus.FORBIDDEN,
+    "foreign_origin": HTTPStatus.FORBIDDEN,
+    "unexpected_host": HTTPStatus.MISDIRECTED_REQUEST,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "route_not_found": HTTPStatus.NOT_FOUND,
+    "model_not_found": HTTPStatus.NOT_FOUND,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "conflict": HTTPStatus.CONFLICT,
+    "idempotency_conflict": HTTPStatus.CONFLICT,
+    "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
+    # of parts of the desk
+    "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "index_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
+    "index_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "catalogue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "embedder_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "already_running": HTTPStatus.CONFLICT,
+    "invalid_settings": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "generator_failed": HTTPStatus.BAD_GATEWAY,
+    "generator_unavailable": HTTPStatus.BAD_GATEWAY,
+    "generator_timeout": HTTPStatus.GATEWAY_TIMEOUT,
+    "generator_refused": HTTPStatus.BAD_GATEWAY,
+    "generator_malformed": HTTPStatus.BAD_GATEWAY,
+    "generator_unsupported": HTTPStatus.BAD_GATEWAY,
+    # of documents and sources: shown on documents and jobs, rarely the status of a reply
+    "source_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "listing_shrank": HTTPStatus.CONFLICT,
+    "fetch_failed": HTTPStatus.BAD_GATEWAY,
+    "unsupported_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "empty_file": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "no_text": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "encrypted": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "corrupt": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "expansion_limit": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "parser_timeout": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "parser_memory": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "parser_crashed": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "cancelled": HTTPStatus.CONFLICT,
+}
+
+_FROM_FRAMEWORK = {
+    400: ("bad_request", "the request cannot be understood", "Correct the request and send it again."),
+    404: ("route_not_found", "there is no such route", "GET /api/v1/openapi.json lists the routes."),
+    405: ("method_not_allowed", "the route does not take this method", "Use a method that Allow names."),
+    413: ("body_too_large", "the request body is too large", "Send less, or raise REFDESK_MAX_BODY_MB."),
+    415: ("unsupported_media_type", "the body's media type is not understood", "Send application/json."),
+}
+
+_HIDDEN_OR_ABSENT = "there is nothing here that you may see"
+"""Said for everything that is not found: naming the id would tell hidden from absent apart."""
+
+
+class RequestError(RefdeskError):
+    """A request that the HTTP layer itself refuses."""
+
+
+class ForeignOriginError(RequestError):
+    """A browser sent a change on behalf of another site."""
+
+    code = "foreign_origin"
+    hint = "Open the desk's own page, or call the API outside a browser."
+
+
+class UnexpectedHostError(RequestError):
+    """The Host header names something else than this machine, as in a DNS rebinding attack."""
+
+    code = "unexpected_host"
+    hint = "Use http://127.0.0.1 or http://localhost; to serve others, set REFDESK_IDENTITY=keys."
+
+
+class ModelNotFoundError(RequestError):
+    """An OpenAI-compatible request names a model that the desk does not have."""
+
+    code = "model_not_found"
+    hint = "Use the model id that GET /v1/models lists."
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body's media type is not one that the route reads."""
+
+    code = "unsupported_media_type"
+    hint = "Send application/json or multipart/form-data."
+
+
+class TooManyRequestsError(RateLimitedError):
+    """Over the budget, with the seconds to wait."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many requests")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What goes wrong, as it is told to the caller."""
+
+    status: int
+    code: str
+    detail: str
+    hint: str
+    retryable: bool = False
+
+
+def documented_codes() -> dict[str, int]:
+    """Every code that a reply, a document or a job can carry, with its HTTP status; for docs/errors.md."""
+    return {code: status.value for code, status in sorted(_STATUS_BY_CODE.items())}
+
+
+def status_of(code: str) -> int:
+    """The status for a code."""
+    return _STATUS_BY_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR).value
+
+
+def problem_of(error: RefdeskError) -> Problem:
+    """What is told about one of our errors."""
+    detail = _HIDDEN_OR_ABSENT if isinstance(error, NotFoundError) else error.message
+    return Problem(status_of(error.code), error.code, detail, error.hint, error.retryable)
+
+
+def unexpected_problem() -> Problem:
+    """What is told about an error that nobody foresaw: no details."""
+    return Problem(500, "internal_error", "something went wrong inside the desk", RefdeskError.hint)
+
+
+def problem_body(problem: Problem, request_id: str) -> dict[str, object]:
+    """RFC 9457 members, with ours: `code`, `hint`, `request_id`, `retryable`."""
+    return {
+        "type": f"urn:refdesk:error:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "hint": problem.hint,
+        "request_id": request_id,
+        "retryable": problem.retryable,
+    }
+
+
+def openai_body(problem: Problem) -> dict[str, object]:
+    """The same in the shape that OpenAI's clients read."""
+    kind = "invalid_request_error" if problem.status < 500 else "api_error"
+    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+        problem.status, kind
+    )
+    message = f"{problem.detail}. {problem.hint}"
+    return {"error": {"message": message, "type": kind, "param": None, "code": problem.code}}
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the desk gave this request."""
+    return str(getattr(request.state, "request_id", ""))
+
+
+def reply(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The reply for a problem, in the shape that the route's clients read."""
+    if request.url.path.startswith(OPENAI_PREFIX):
+        return JSONResponse(openai_body(problem), status_code=problem.status, headers=headers)
+    body = problem_body(problem, request_id_of(request))
+    return JSONResponse(body, status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers)
+
+
+def register_error_handlers(app: FastAPI) -> None:
+    """Answer every error that was foreseen with a problem; `middleware.Envelope` sees to the others."""
+    app.add_exception_handler(RefdeskError, _on_refdesk_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def _on_refdesk_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RefdeskError)
+    headers = {}
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif status_of(error.code) == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = "2"
+    elif status_of(error.code) == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status_of(error.code) >= 500:
+        _log.error(
+            "request failed", extra={"code": error.code, "request_id": request_id_of(request)}, exc_info=error
+        )
+    return reply(request, problem_of(error), headers)
+
+
+def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """Which field is wrong and why. What was sent is not repeated: it may be a secret."""
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()[0]
+    place = ".".join(str(part) for part in found["loc"] if isinstance(part, int) or part.isidentifier())
+    hint = "Correct the named field and send the request again."
+    problem = Problem(422, "invalid_request", f"{place[:100]}: {found['msg'][:200]}", hint)
+    return reply(request, problem)
+
+
+def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = error.status_code if error.status_code in _FROM_FRAMEWORK else 400
+    code, detail, hint = _FROM_FRAMEWORK[status]
+    headers = dict(error.headers or {}) if status == HTTPStatus.METHOD_NOT_ALLOWED else None
+    return reply(request, Problem(status, code, detail, hint), headers)

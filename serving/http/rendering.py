@@ -1,0 +1,405 @@
+"""Values of the desk -> bodies of replies, and bodies of requests -> values. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from retrieval.access import Acl, Principal, UserId
+from retrieval.adapters.sql.audit import AuditRecord
+from retrieval.adapters.sql.corpus import SourceSummary
+from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.corpus import Document, Passage, SourceId, Version
+from retrieval.errors import InvalidQueryError
+from retrieval.jobs import Job
+from retrieval.query import Hit, SearchFilters, SearchResult
+from serving.answer import Answer, Citation
+from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
+from serving.http import schemas
+
+_MAX_TAGS = 100
+
+
+def filters_from(filters: schemas.FiltersIn) -> SearchFilters:
+    """The narrowing that was asked for."""
+    return SearchFilters(**filters.model_dump())
+
+
+def acl_from(acl: schemas.AclIn, *, default_owner: UserId) -> Acl:
+    """An access list with its owner."""
+    return Acl(
+        owner=UserId(acl.owner) if acl.owner is not None else default_owner,
+        allow=named_principals(list(acl.allow)),
+        deny=named_principals(list(acl.deny)),
+    )
+
+
+def push_from(body: schemas.PushIn, content: bytes | None, *, pusher: UserId) -> Push:
+    """A pushed document; `content` are the bytes of a multipart upload.
+
+    Raises:
+        InvalidQueryError: There is no content or more than one, or metadata cannot be understood.
+    """
+    given = [part for part in (content, _decoded(body.bytes), _encoded(body.text)) if part is not None]
+    if len(given) != 1:
+        raise InvalidQueryError("send exactly one of text, bytes and file")
+    metadata = dict(body.metadata)
+    modified_at = metadata.pop("modified_at", None)
+    return Push(
+        source_id=SourceId(body.source_id),
+        external_id=body.external_id,
+        content=given[0],
+        title=body.title,
+        url=body.url,
+        acl=None if body.acl is None else acl_from(body.acl, default_owner=pusher),
+        superseded_by=_checked(schemas.Line, metadata.pop("superseded_by", "")),
+        modified_at=None if modified_at is None else _checked(schemas.Moment, modified_at),
+        tags=_tags(metadata),
+    )
+
+
+def hit_out(hit: Hit, *, explain: bool = False) -> schemas.HitOut:
+    """One hit."""
+    passage = hit.passage
+    return schemas.HitOut(
+        document_id=passage.document_id,
+        chunk_id=passage.chunk_id,
+        source_id=passage.source_id,
+        external_id=passage.external_id,
+        title=passage.title,
+        url=passage_url(passage),
+        heading_path=list(passage.heading_path),
+        page=passage.page,
+        score=hit.score,
+        text=passage.text,
+        highlights=list(hit.highlights),
+        version=passage.version,
+        modified_at=passage.modified_at,
+        media_type=passage.media_type,
+        superseded_by=passage.superseded_by,
+        explanation=dict(hit.contributions) if explain else None,
+    )
+
+
+def passage_url(passage: Passage, base: str = "") -> str:
+    """The document's own address, or where this desk shows the passage (below `base`)."""
+    return passage.url or f"{base}/documents/{passage.document_id}#c-{passage.chunk_id}"
+
+
+def search_out(result: SearchResult, *, took_ms: float, request_id: str, explain: bool) -> schemas.SearchOut:
+    """A search's reply."""
+    return schemas.SearchOut(
+        hits=[hit_out(hit, explain=explain) for hit in result.hits],
+        facets={name: dict(counts) for name, counts in result.facets.items()},
+        took_ms=round(took_ms, 2),
+        request_id=request_id,
+        timings_ms=dict(result.timings_ms) if explain else None,
+    )
+
+
+def citation_out(citation: Citation) -> schemas.CitationOut:
+    """One citation."""
+    passage = citation.hit.passage
+    return schemas.CitationOut(
+        marker=citation.marker,
+        document_id=passage.document_id,
+        chunk_id=passage.chunk_id,
+        title=passage.title,
+        url=passage_url(passage),
+        page=passage.page,
+        heading_path=list(passage.heading_path),
+        quote=citation.quote,
+        start=citation.start,
+        end=citation.end,
+        support=round(citation.support, 4),
+    )
+
+
+def answer_out(answer: Answer, *, request_id: str, conversation_id: str) -> schemas.AnswerOut:
+    """An answer."""
+    generator = answer.generator
+    return schemas.AnswerOut(
+        answer=answer.text,
+        citations=[citation_out(citation) for citation in answer.citations],
+        abstained=answer.abstained,
+        conflicts=list(answer.conflicts),
+        references=[hit_out(hit) for hit in answer.references],
+        activity=[schemas.StepOut(name=step.name, ms=step.ms, detail=step.detail) for step in answer.steps],
+        model=schemas.ModelOut(
+            name=generator.name, revision=generator.revision, generator=generator.generator
+        ),
+        request_id=request_id,
+        conversation_id=conversation_id,
+        usage=dict(answer.usage),
+        fallback_reason=answer.fallback_reason,
+    )
+
+
+def acl_out(acl: Acl) -> schemas.AclOut:
+    """An access list."""
+    return schemas.AclOut(owner=acl.owner, allow=sorted(acl.allow), deny=sorted(acl.deny))
+
+
+def document_out(document: Document, *, can_manage: bool) -> schemas.DocumentOut:
+    """A document's record."""
+    return schemas.DocumentOut(
+        id=document.id,
+        source_id=document.source_id,
+        external_id=document.external_id,
+        title=document.title,
+        url=document.url,
+        media_type=document.media_type,
+        language=document.language,
+        tags=list(document.tags),
+        owner=document.acl.owner,
+        state=document.state,
+        error_code=document.error_code,
+        error_message=document.error_message,
+        retryable=document.retryable,
+        attempts=document.attempts,
+        warnings=list(document.warnings),
+        size_bytes=document.size_bytes,
+        superseded_by=document.superseded_by,
+        version=document.live_version,
+        modified_at=document.modified_at,
+        created_at=document.created_at,
+        updated_at=document.updated_at,
+        can_manage=can_manage,
+        acl=acl_out(document.acl) if can_manage else None,
+    )
+
+
+def version_out(version: Version) -> schemas.VersionOut:
+    """One version."""
+    return schemas.VersionOut(
+        id=version.id,
+        number=version.number,
+        content_hash=version.content_hash,
+        media_type=version.media_type,
+        size_bytes=version.size_bytes,
+        n_chunks=version.n_chunks,
+        reason=version.reason,
+        requested_by=version.requested_by,
+        created_at=version.created_at,
+        live_at=version.live_at,
+        replaced_at=version.replaced_at,
+    )
+
+
+def chunk_out(passage: Passage) -> schemas.ChunkOut:
+    """One passage of a document."""
+    return schemas.ChunkOut(
+        chunk_id=passage.chunk_id,
+        position=passage.position,
+        text=passage.text,
+        start=passage.start,
+        end=passage.end,
+        heading_path=list(passage.heading_path),
+        page=passage.page,
+        context=passage.context,
+    )
+
+
+def job_out(job: Job) -> schemas.JobOut:
+    """One job."""
+    return schemas.JobOut(
+        id=job.id,
+        kind=job.kind,
+        state=job.state,
+        document_id=job.document_id,
+        source_id=job.source_id,
+        attempt=job.attempt,
+        error_code=job.error_code,
+        error_message=job.error_message,
+        parameters=dict(job.parameters),
+        report=dict(job.report),
+        done=job.done,
+        total=job.total,
+        requested_by=job.requested_by,
+        reason=job.reason,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def accepted_out(job: Job) -> schemas.AcceptedOut:
+    """Accepted work."""
+    return schemas.AcceptedOut(job=job_out(job), document_id=job.document_id, source_id=job.source_id)
+
+
+def history_out(document_id: str, history: History) -> schemas.HistoryOut:
+    """What happened to a document."""
+    return schemas.HistoryOut(
+        document_id=document_id,
+        versions=[version_out(version) for version in history.versions],
+        jobs=[job_out(job) for job in history.jobs],
+    )
+
+
+def text_out(text: DocumentText) -> schemas.TextOut:
+    """A document's text."""
+    return schemas.TextOut(
+        document_id=text.document.id,
+        title=text.document.title,
+        version=text.document.live_version,
+        text=text.text,
+        blocks=[dict(block) for block in text.blocks],
+    )
+
+
+def source_out(summary: SourceSummary, *, can_manage: bool) -> schemas.SourceOut:
+    """One source. What went wrong with it may name files, so only those who may change it are told."""
+    source = summary.source
+    return schemas.SourceOut(
+        id=source.id,
+        name=source.name,
+        kind=source.kind,
+        owner=source.default_acl.owner,
+        created_at=source.created_at,
+        synced_at=source.synced_at,
+        error_code=source.error_code,
+        error_message=source.error_message if can_manage else "",
+        documents_by_state=dict(summary.documents_by_state),
+        can_manage=can_manage,
+        location=source.location if can_manage else None,
+        acl=acl_out(source.default_acl) if can_manage else None,
+    )
+
+
+def whoami_out(principal: Principal, identity: str) -> schemas.WhoAmIOut:
+    """The caller."""
+    return schemas.WhoAmIOut(
+        user_id=principal.user_id,
+        groups=sorted(principal.groups),
+        scopes=sorted(principal.scopes),
+        acting_for=principal.acting_for,
+        identity=identity,
+    )
+
+
+def explain_out(explanation: AccessExplanation) -> schemas.ExplainOut:
+    """An explanation of access."""
+    return schemas.ExplainOut(
+        user_id=explanation.user_id,
+        document_id=explanation.document_id,
+        may_read=explanation.may_read,
+        known_user=explanation.is_known,
+        principals=list(explanation.principals),
+        rules=[
+            schemas.RuleOut(
+                rule=rule.rule, applies=rule.applies, because=list(rule.because), decides=rule.decides
+            )
+            for rule in explanation.rules
+        ],
+    )
+
+
+def key_out(key: ApiKey) -> schemas.KeyOut:
+    """One key."""
+    return schemas.KeyOut(
+        id=key.id,
+        prefix=key.prefix,
+        name=key.name,
+        user_id=key.user_id,
+        scopes=list(key.scopes),
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+    )
+
+
+def user_out(user: User) -> schemas.UserOut:
+    """One user."""
+    return schemas.UserOut(id=user.id, name=user.name, groups=list(user.groups))
+
+
+def audit_record_out(record: AuditRecord) -> schemas.AuditRecordOut:
+    """One audit record."""
+    return schemas.AuditRecordOut(
+        sequence=record.sequence,
+        at=record.at,
+        event=record.event,
+        principal=record.principal,
+        request_id=record.request_id,
+        body=dict(record.body),
+        previous_hash=record.previous_hash,
+        hash=record.hash,
+    )
+
+
+def cursor_after(document: Document) -> str:
+    """An opaque cursor; it holds what the caller has just seen, and gives no right to anything."""
+    return base64.urlsafe_b64encode(json.dumps([document.title, document.id]).encode()).decode()
+
+
+def read_cursor(cursor: str) -> tuple[str, str] | None:
+    """Title and id that a page starts after; None for the first page.
+
+    Raises:
+        InvalidQueryError: The cursor is none of ours.
+    """
+    if not cursor:
+        return None
+    if re.fullmatch(r"[A-Za-z0-9_=-]+", cursor) is None:
+        raise InvalidQueryError("the cursor is not valid")
+    try:
+        title, document_id = json.loads(base64.urlsafe_b64decode(cursor))
+        return _checked(schemas.Storable, title), _checked(schemas.Storable, document_id)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidQueryError("the cursor is not valid") from error
+
+
+def validated(model: type[schemas.PushIn], fields: Mapping[str, Any] | bytes) -> schemas.PushIn:
+    """A body that was read by hand, checked like every other.
+
+    Raises:
+        RequestValidationError: It does not fit the model.
+    """
+    try:
+        if isinstance(fields, bytes):
+            return model.model_validate_json(fields)
+        return model.model_validate(fields)
+    except ValidationError as error:
+        found = [{**dict(each), "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
+        raise RequestValidationError(found) from error
+
+
+def _decoded(encoded: str | None) -> bytes | None:
+    if encoded is None:
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidQueryError("bytes is not valid base64") from error
+
+
+def _encoded(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidQueryError("text holds half a surrogate pair") from error
+
+
+def _tags(metadata: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Tags as stated, and every other entry as `name:value`, so that it can be filtered by."""
+    stated = metadata.get("tags", [])
+    tags = list(stated) if isinstance(stated, list) else [stated]
+    tags += [f"{name}:{value}" for name, value in metadata.items() if name != "tags"]
+    if len(tags) > _MAX_TAGS:
+        raise InvalidQueryError(f"metadata has over {_MAX_TAGS} entries")
+    return tuple(dict.fromkeys(str(_checked(schemas.Line, tag)) for tag in tags))
+
+
+def _checked(kind: Any, value: JsonValue) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise InvalidQueryError(f"metadata: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,131 @@
+"""Who the caller is, keys, the directory, the audit trail, and where the desk stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from retrieval.access import UserId
+from serving.http import schemas
+from serving.http.dependencies import (
+    Anybody,
+    Auditor,
+    DirectoryKeeper,
+    KeyHolder,
+    Reader,
+    RequestId,
+    TheDesk,
+)
+from serving.http.idempotency import IdempotentRoute
+from serving.http.identity import identify_again
+from serving.http.rendering import audit_record_out, key_out, user_out, whoami_out
+from serving.http.status import status_of_desk
+from serving.http.streaming import EVENT_STREAM, progress
+from serving.keys import Directory, Keys, NewKey
+from serving.scopes import Scope
+
+router = APIRouter(prefix="/api/v1", tags=["administration"], route_class=IdempotentRoute)
+
+
+@router.get("/whoami")
+def who_am_i(desk: TheDesk, caller: Anybody) -> schemas.WhoAmIOut:
+    """The caller, as the desk sees it."""
+    return whoami_out(caller, desk.settings.identity)
+
+
+@router.get("/status")
+def get_status(desk: TheDesk, caller: Reader) -> schemas.StatusOut:
+    """Where the desk stands, counting what the caller may see."""
+    return status_of_desk(desk, caller)
+
+
+@router.get("/status/events", response_class=StreamingResponse, responses=EVENT_STREAM)
+def watch_status(
+    request: Request,
+    desk: TheDesk,
+    caller: Reader,  # noqa: ARG001  # asks for the scope
+    limit_s: Annotated[float, Query(ge=0.1, le=600)] = 60,
+) -> StreamingResponse:
+    """The status as server-sent events: `progress` when it changes, `done` when no job is left."""
+
+    def snapshot() -> schemas.StatusOut:
+        return status_of_desk(desk, identify_again(request, Scope.DOCUMENTS_READ))
+
+    return progress(request, snapshot, lambda status: status.unfinished_jobs == 0, limit_s)
+
+
+@router.get("/keys")
+def list_keys(desk: TheDesk, caller: KeyHolder) -> schemas.KeysOut:
+    """The caller's keys; for administrators everybody's."""
+    return schemas.KeysOut(keys=[key_out(key) for key in Keys(desk).visible(caller)])
+
+
+@router.post("/keys", status_code=201)
+def create_key(
+    body: schemas.KeyIn, desk: TheDesk, caller: KeyHolder, request_id: RequestId
+) -> schemas.NewKeyOut:
+    """Make a key. Its secret is in this reply and nowhere else, a repeat with Idempotency-Key included."""
+    new = NewKey(
+        user_id=UserId(body.user_id) if body.user_id is not None else caller.user_id,
+        name=body.name,
+        scopes=frozenset(scope.value for scope in body.scopes),
+        expires_at=body.expires_at,
+    )
+    key, secret = Keys(desk).create(caller, new, request_id=request_id)
+    return schemas.NewKeyOut(key=key_out(key), secret=secret)
+
+
+@router.delete("/keys/{key_id}", status_code=204)
+def revoke_key(key_id: schemas.Id, desk: TheDesk, caller: KeyHolder, request_id: RequestId) -> Response:
+    """Revoke a key; it is refused from the next request on."""
+    Keys(desk).revoke(caller, key_id, request_id=request_id)
+    return Response(status_code=204)
+
+
+@router.get("/directory/users")
+def list_users(desk: TheDesk, caller: DirectoryKeeper) -> schemas.UsersOut:  # noqa: ARG001  # asks for the scope
+    """Everybody in the directory."""
+    return schemas.UsersOut(users=[user_out(user) for user in Directory(desk).users()])
+
+
+@router.get("/directory/users/{user_id}")
+def get_user(
+    user_id: schemas.Id,
+    desk: TheDesk,
+    caller: DirectoryKeeper,  # noqa: ARG001  # asks for the scope
+) -> schemas.UserOut:
+    """One user with the groups it is directly in."""
+    return user_out(Directory(desk).user(UserId(user_id)))
+
+
+@router.put("/directory/users/{user_id}")
+def put_user(
+    user_id: schemas.Id,
+    body: schemas.UserIn,
+    desk: TheDesk,
+    caller: DirectoryKeeper,
+    request_id: RequestId,
+) -> schemas.UserOut:
+    """Create or replace a user; the groups given are the only ones from the next request on."""
+    user = Directory(desk).put_user(
+        caller, UserId(user_id), name=body.name, groups=body.groups, request_id=request_id
+    )
+    return user_out(user)
+
+
+@router.get("/audit")
+def read_audit(
+    desk: TheDesk,
+    caller: Auditor,  # noqa: ARG001  # asks for the scope
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> schemas.AuditOut:
+    """Records of the audit trail, oldest first."""
+    records = desk.audit.records(after=after, limit=limit + 1)
+    shown = records[:limit]
+    return schemas.AuditOut(
+        records=[audit_record_out(record) for record in shown],
+        next_after=shown[-1].sequence if len(records) > limit else None,
+    )

@@ -1,0 +1,71 @@
+"""Search, answers, and what readers think of them."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
+from retrieval.adapters.sql.feedback import SqlFeedback
+from retrieval.query import Query
+from retrieval.wiring import utc_now
+from serving.answer import Question
+from serving.conversations import Conversations
+from serving.http import schemas
+from serving.http.dependencies import Asker, RequestId, Searcher, TheDesk
+from serving.http.idempotency import IdempotentRoute
+from serving.http.rendering import answer_out, filters_from, search_out
+from serving.http.streaming import EVENT_STREAM, answer_stream, respond
+
+router = APIRouter(prefix="/api/v1", tags=["asking"])
+writes = APIRouter(prefix="/api/v1", tags=["asking"], route_class=IdempotentRoute)
+
+
+@router.post("/search")
+def search(
+    body: schemas.SearchIn, desk: TheDesk, caller: Searcher, request_id: RequestId
+) -> schemas.SearchOut:
+    """Find passages that the caller may read."""
+    began = time.perf_counter()
+    query = Query(body.query, body.limit, filters_from(body.filters), body.group_by_document, body.mode)
+    result = desk.search.search(query, caller)
+    took_ms = (time.perf_counter() - began) * 1000
+    return search_out(result, took_ms=took_ms, request_id=request_id, explain=body.explain)
+
+
+@router.post("/answers", response_model=schemas.AnswerOut, responses=EVENT_STREAM)
+def answers(
+    body: schemas.AnswerIn, desk: TheDesk, caller: Asker, request_id: RequestId
+) -> schemas.AnswerOut | StreamingResponse:
+    """Answer a question from what the caller may read; with `stream`, as server-sent events.
+
+    The events are `references`, `delta`, `withdrawn` (clear the text shown so far), `citations`, `done`
+    (the whole reply) and `error` (a problem).
+    """
+    conversation_id, history = Conversations(desk).begin_or_continue(
+        caller, body.conversation_id, body.question
+    )
+    question = Question(
+        text=body.question,
+        principal=caller,
+        filters=filters_from(body.filters),
+        history=history,
+        effort=body.reasoning_effort,
+        mode=body.mode,
+        request_id=request_id,
+    )
+    if body.stream:
+        events = desk.answering.ask(question)
+        return respond(answer_stream(events, request_id=request_id, conversation_id=conversation_id))
+    answer = desk.answering.answer(question)
+    return answer_out(answer, request_id=request_id, conversation_id=conversation_id)
+
+
+@writes.post("/feedback", status_code=204)
+def feedback(body: schemas.FeedbackIn, desk: TheDesk, caller: Asker) -> Response:
+    """Say what one thinks of an answer."""
+    SqlFeedback(desk.database, utc_now).add(
+        request_id=body.request_id, user_id=caller.user_id, rating=body.rating, comment=body.comment
+    )
+    return Response(status_code=204)

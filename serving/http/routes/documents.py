@@ -1,0 +1,150 @@
+"""Documents: push, list, look, re-index, share, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from retrieval.access import UserId
+from retrieval.adapters.sql.corpus import DocumentFilter
+from retrieval.corpus import DocumentId
+from serving.documents import AclChange, Documents, named_principals
+from serving.http import schemas
+from serving.http.dependencies import AccessExplainer, Reader, RequestId, TheDesk, Writer
+from serving.http.idempotency import IdempotentRoute
+from serving.http.rendering import (
+    accepted_out,
+    chunk_out,
+    cursor_after,
+    document_out,
+    explain_out,
+    history_out,
+    push_from,
+    read_cursor,
+    text_out,
+    version_out,
+)
+from serving.http.uploads import Upload, read_upload, upload_body_schema
+
+router = APIRouter(prefix="/api/v1", tags=["documents"], route_class=IdempotentRoute)
+
+
+@router.put("/documents", status_code=202, openapi_extra=upload_body_schema())
+def push_document(
+    request: Request,
+    desk: TheDesk,
+    caller: Writer,
+    upload: Annotated[Upload, Depends(read_upload)],
+) -> schemas.AcceptedOut:
+    """Push a document into a source of the kind `push`, as JSON or as a multipart form with a `file`.
+
+    The document, its access list and its job are committed before the reply. Without `acl` a new
+    document gets the source's default list, one that exists keeps its own. A list that was set by
+    PUT /documents/{id}/acl stays in any case.
+    """
+    push = push_from(upload.fields, upload.content, pusher=caller.user_id)
+    _, job = Documents(desk).push(caller, push, request_id=request.state.request_id)
+    return accepted_out(job)
+
+
+@router.get("/documents")
+def list_documents(
+    desk: TheDesk, caller: Reader, narrowing: Annotated[schemas.DocumentsQuery, Query()]
+) -> schemas.DocumentsOut:
+    """Documents that the caller may read, in order of title, with their number by state."""
+    narrow = DocumentFilter(
+        state=narrowing.state or "",
+        source_id=narrowing.source,
+        text=narrowing.q,
+        path_prefix=narrowing.path,
+        owned_by_me=narrowing.mine,
+    )
+    after = read_cursor(narrowing.cursor)
+    found = desk.corpus.documents(caller, narrow, after=after, limit=narrowing.limit + 1)
+    shown = found[: narrowing.limit]
+    may_manage = Documents(desk).may_manage
+    return schemas.DocumentsOut(
+        documents=[document_out(each, can_manage=may_manage(caller, each)) for each in shown],
+        next_cursor=cursor_after(shown[-1]) if len(found) > len(shown) else None,
+        counts=desk.corpus.count_by_state(caller, narrow),
+    )
+
+
+@router.get("/documents/{document_id}")
+def get_document(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.DocumentOut:
+    """One document's record."""
+    document = desk.corpus.document(caller, DocumentId(document_id))
+    return document_out(document, can_manage=Documents(desk).may_manage(caller, document))
+
+
+@router.delete("/documents/{document_id}", status_code=202)
+def delete_document(
+    document_id: schemas.Id, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.AcceptedOut:
+    """Delete a document: nobody reads it from this reply on. For its owner."""
+    return accepted_out(Documents(desk).delete(caller, DocumentId(document_id), request_id=request_id))
+
+
+@router.get("/documents/{document_id}/versions")
+def list_versions(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.VersionsOut:
+    """Versions that were live, newest first."""
+    versions = desk.corpus.versions(caller, DocumentId(document_id))
+    return schemas.VersionsOut(versions=[version_out(version) for version in versions])
+
+
+@router.get("/documents/{document_id}/chunks")
+def list_chunks(
+    document_id: schemas.Id,
+    desk: TheDesk,
+    caller: Reader,
+    start: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> schemas.ChunksOut:
+    """Passages of the live version in reading order."""
+    found = desk.corpus.chunks(caller, DocumentId(document_id), start=start, limit=limit + 1)
+    shown = found[:limit]
+    following = found[limit].position if len(found) > limit else None
+    return schemas.ChunksOut(chunks=[chunk_out(passage) for passage in shown], next_start=following)
+
+
+@router.get("/documents/{document_id}/history")
+def get_history(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.HistoryOut:
+    """What happened to a document: each version and job, when, by whom and why."""
+    return history_out(document_id, Documents(desk).history(caller, DocumentId(document_id)))
+
+
+@router.get("/documents/{document_id}/text")
+def get_text(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.TextOut:
+    """The extracted text that citations point into, with its blocks."""
+    return text_out(Documents(desk).text(caller, DocumentId(document_id)))
+
+
+@router.post("/documents/{document_id}/reindex", status_code=202)
+def reindex_document(
+    document_id: schemas.Id, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.AcceptedOut:
+    """Read a document anew; asked again before that is done, the same job. For its owner."""
+    return accepted_out(Documents(desk).reindex(caller, DocumentId(document_id), request_id=request_id))
+
+
+@router.put("/documents/{document_id}/acl", status_code=202)
+def put_acl(
+    document_id: schemas.Id, body: schemas.AclIn, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.AcceptedOut:
+    """Set who may read a document; it counts from the next request on. For its owner."""
+    change = AclChange(
+        owner=None if body.owner is None else UserId(body.owner),
+        allow=named_principals(list(body.allow)),
+        deny=named_principals(list(body.deny)),
+    )
+    return accepted_out(
+        Documents(desk).set_acl(caller, DocumentId(document_id), change, request_id=request_id)
+    )
+
+
+@router.post("/access/explain")
+def explain_access(body: schemas.ExplainIn, desk: TheDesk, caller: AccessExplainer) -> schemas.ExplainOut:
+    """Why a user may or may not read a document, rule by rule. For owners, and for oneself."""
+    explanation = Documents(desk).explain_access(caller, UserId(body.user_id), DocumentId(body.document_id))
+    return explain_out(explanation)

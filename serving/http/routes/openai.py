@@ -1,0 +1,95 @@
+"""OpenAI-compatible routes: any chat client can use the desk as a model.
+
+Same caller, same permissions, same checked citations, same audit record as /api/v1/answers. The last `user`
+message is the question, `user` and `assistant` messages before it are its history. Messages of other roles
+are accepted and ignored: nobody but the desk instructs the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from retrieval.access import Principal
+from retrieval.errors import InvalidQueryError
+from serving.answer import Question, ReasoningEffort, Turn
+from serving.http import schemas
+from serving.http.dependencies import Asker, RequestId, TheDesk
+from serving.http.errors import ModelNotFoundError
+from serving.http.openai_replies import MODEL_ID, completion, completion_stream, model_object
+from serving.http.streaming import EVENT_STREAM, respond
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+
+_MAX_TURNS = 10
+
+
+@router.get("/models")
+def list_models(caller: Asker) -> dict[str, object]:  # noqa: ARG001  # asks for the scope
+    """The one model there is."""
+    return {"object": "list", "data": [model_object()]}
+
+
+@router.get("/models/{model}")
+def get_model(model: str, caller: Asker) -> dict[str, object]:  # noqa: ARG001  # asks for the scope
+    """The one model there is."""
+    _check_model(model)
+    return model_object()
+
+
+@router.post("/chat/completions", response_model=None, responses=EVENT_STREAM)
+def complete_chat(
+    body: schemas.ChatIn, request: Request, desk: TheDesk, caller: Asker, request_id: RequestId
+) -> JSONResponse | StreamingResponse:
+    """Answer the last user message from what the caller may read, with citations as annotations."""
+    _check_model(body.model)
+    question = _question(body, caller, request_id)
+    base = str(request.base_url).rstrip("/")
+    created = int(time.time())
+    if body.stream:
+        with_usage = body.stream_options is not None and body.stream_options.include_usage
+        pieces: Iterator[str] = completion_stream(
+            desk.answering.ask(question), request_id, created, base=base, with_usage=with_usage
+        )
+        return respond(pieces)
+    answer = desk.answering.answer(question)
+    return JSONResponse(completion(answer, request_id, created, base=base))
+
+
+def _question(body: schemas.ChatIn, caller: Principal, request_id: str) -> Question:
+    spoken = [message for message in body.messages if message.role in ("user", "assistant")]
+    last = max((at for at, message in enumerate(spoken) if message.role == "user"), default=None)
+    if last is None or not spoken[last].text.strip():
+        raise InvalidQueryError("there is no user message with text")
+    history = tuple(_turn(message) for message in spoken[:last] if message.text.strip())
+    return Question(
+        text=_clean(spoken[last].text),
+        principal=caller,
+        history=history[-_MAX_TURNS:],
+        effort=_effort(body.reasoning_effort),
+        request_id=request_id,
+        channel="openai",
+    )
+
+
+def _turn(message: schemas.ChatMessage) -> Turn:
+    text = _clean(message.text)[: schemas.MAX_TEXT_CHARS]
+    return Turn("assistant" if message.role == "assistant" else "user", text)
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
+def _effort(stated: str | None) -> ReasoningEffort:
+    """The nearest of ours: other models have levels that gpt-oss has not."""
+    levels = {"medium": ReasoningEffort.MEDIUM, "high": ReasoningEffort.HIGH, "xhigh": ReasoningEffort.HIGH}
+    return levels.get(stated or "", ReasoningEffort.LOW)
+
+
+def _check_model(model: str) -> None:
+    if model != MODEL_ID:
+        raise ModelNotFoundError("there is no such model")

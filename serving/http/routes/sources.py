@@ -1,0 +1,97 @@
+"""Sources and jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from retrieval.adapters.sql.corpus import SourceSummary
+from retrieval.corpus import JobId, SourceId
+from serving.http import schemas
+from serving.http.dependencies import Reader, RequestId, SourceKeeper, TheDesk, Writer
+from serving.http.idempotency import IdempotentRoute
+from serving.http.identity import identify_again
+from serving.http.rendering import accepted_out, acl_from, job_out, source_out
+from serving.http.streaming import EVENT_STREAM, progress
+from serving.scopes import Scope
+from serving.sources import Jobs, NewSource, Sources
+
+router = APIRouter(prefix="/api/v1", tags=["sources"], route_class=IdempotentRoute)
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+WatchFor = Annotated[float, Query(ge=0.1, le=600)]
+
+
+@router.get("/sources")
+def list_sources(desk: TheDesk, caller: Reader) -> schemas.SourcesOut:
+    """Sources in which there is something for the caller, with the number of readable documents by state."""
+    sources = Sources(desk)
+    return schemas.SourcesOut(
+        sources=[
+            source_out(summary, can_manage=sources.may_manage(caller, summary.source))
+            for summary in sources.visible(caller)
+        ]
+    )
+
+
+@router.post("/sources", status_code=201)
+def create_source(
+    body: schemas.SourceIn, desk: TheDesk, caller: SourceKeeper, request_id: RequestId
+) -> schemas.SourceOut:
+    """Add a source, owned by the caller unless `acl.owner` says otherwise. Folders are for administrators."""
+    acl = acl_from(body.acl, default_owner=caller.user_id)
+    new = NewSource(name=body.name, kind=body.kind, location=body.location, acl=acl, id=body.id)
+    source = Sources(desk).create(caller, new, request_id=request_id)
+    return source_out(SourceSummary(source, {}), can_manage=True)
+
+
+@router.post("/sources/{source_id}/sync", status_code=202)
+def sync_source(
+    source_id: schemas.Id, desk: TheDesk, caller: SourceKeeper, body: schemas.SyncIn | None = None
+) -> schemas.AcceptedOut:
+    """Bring the catalogue up to a source's present listing; `dry_run` only counts. For its owner."""
+    how = body or schemas.SyncIn()
+    job = Sources(desk).sync(
+        caller, SourceId(source_id), dry_run=how.dry_run, confirm_deletions=how.confirm_deletions
+    )
+    return accepted_out(job)
+
+
+@router.get("/sources/{source_id}/runs")
+def list_runs(source_id: schemas.Id, desk: TheDesk, caller: Reader, limit: Limit = 20) -> schemas.JobsOut:
+    """Syncs of a source, newest first. For its owner."""
+    runs = Sources(desk).runs(caller, SourceId(source_id), limit=limit)
+    return schemas.JobsOut(jobs=[job_out(job) for job in runs])
+
+
+@router.get("/jobs")
+def list_jobs(desk: TheDesk, caller: Reader, limit: Limit = 50) -> schemas.JobsOut:
+    """Jobs that wait or run: one's own, and those about what one owns."""
+    return schemas.JobsOut(jobs=[job_out(job) for job in Jobs(desk).unfinished(caller, limit=limit)])
+
+
+@router.get("/jobs/{job_id}")
+def get_job(job_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.JobOut:
+    """One job."""
+    return job_out(Jobs(desk).job(caller, JobId(job_id)))
+
+
+@router.delete("/jobs/{job_id}")
+def cancel_job(job_id: schemas.Id, desk: TheDesk, caller: Writer) -> schemas.JobOut:
+    """Cancel a job; one that is finished stays as it is."""
+    return job_out(Jobs(desk).cancel(caller, JobId(job_id)))
+
+
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=EVENT_STREAM)
+def watch_job(
+    job_id: schemas.Id, request: Request, desk: TheDesk, caller: Reader, limit_s: WatchFor = 60
+) -> StreamingResponse:
+    """A job's progress as server-sent events: `progress` with the job, then `done`."""
+    Jobs(desk).job(caller, JobId(job_id))
+
+    def snapshot() -> schemas.JobOut:
+        return job_out(Jobs(desk).job(identify_again(request, Scope.DOCUMENTS_READ), JobId(job_id)))
+
+    return progress(request, snapshot, lambda job: job.finished_at is not None, limit_s)

@@ -1,0 +1,583 @@
+"""What the HTTP API reads and writes, as pydantic models."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from retrieval.corpus import DocumentState
+from retrieval.query import SearchMode
+from serving.answer import AnswerMode, ReasoningEffort
+from serving.scopes import Scope
+
+MAX_TEXT_CHARS = 4000
+
+
+def _storable(text: str) -> str:
+    """Refuse what a database cannot keep."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("contains a NUL or half a surrogate pair")
+    return text
+
+
+def _plausible(moment: datetime) -> datetime:
+    """Refuse moments that cannot be turned into UTC or stored."""
+    if not 1900 <= moment.year <= 2200:
+        raise ValueError("lies outside the years 1900 to 2200")
+    return moment.astimezone(UTC)
+
+
+Storable = Annotated[str, AfterValidator(_storable)]
+Line = Annotated[Storable, Field(max_length=1024)]
+Name = Annotated[Storable, Field(min_length=1, max_length=200)]
+Moment = Annotated[AwareDatetime, AfterValidator(_plausible)]
+Id = Annotated[Storable, Field(min_length=1, max_length=255)]
+Strings = Annotated[tuple[Line, ...], Field(max_length=100)]
+
+
+class Incoming(BaseModel):
+    """A body that is read; unknown fields are refused, so that a misspelt filter is no wider search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Outgoing(BaseModel):
+    """A body that is written."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# --- errors
+
+
+class Problem(Outgoing):
+    """An error (RFC 9457). `code` is stable; docs/errors.md lists the codes."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str
+    request_id: str
+    retryable: bool
+
+
+# --- search and answers
+
+
+class FiltersIn(Incoming):
+    """Narrowing of a search. Every field that is given must match; within a list, any value may."""
+
+    sources: Strings = ()
+    media_types: Strings = ()
+    languages: Strings = ()
+    tags: Strings = ()
+    documents: Strings = ()
+    path_prefix: Line = ""
+    modified_after: Moment | None = None
+    modified_before: Moment | None = None
+
+
+class SearchIn(Incoming):
+    """A search."""
+
+    query: Annotated[Storable, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
+    limit: Annotated[int, Field(ge=1, le=200)] = 10
+    filters: FiltersIn = FiltersIn()
+    group_by_document: bool = True
+    explain: bool = False
+    mode: SearchMode = SearchMode.HYBRID
+
+
+class HitOut(Outgoing):
+    """A passage that the caller may read. `highlights` are spans within `text`."""
+
+    document_id: str
+    chunk_id: str
+    source_id: str
+    external_id: str
+    title: str
+    url: str
+    heading_path: list[str]
+    page: int | None
+    score: float
+    text: str
+    highlights: list[tuple[int, int]]
+    version: int
+    modified_at: datetime
+    media_type: str
+    superseded_by: str | None
+    explanation: dict[str, float] | None = None
+
+
+class SearchOut(Outgoing):
+    """Hits, best first. `facets` count documents among what matched and may be read."""
+
+    hits: list[HitOut]
+    facets: dict[str, dict[str, int]]
+    took_ms: float
+    request_id: str
+    timings_ms: dict[str, float] | None = None
+
+
+class AnswerIn(Incoming):
+    """A question."""
+
+    question: Annotated[Storable, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
+    conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] | None = None
+    filters: FiltersIn = FiltersIn()
+    stream: bool = False
+    reasoning_effort: ReasoningEffort = ReasoningEffort.LOW
+    mode: AnswerMode = AnswerMode.AUTO
+
+
+class CitationOut(Outgoing):
+    """What a marker `[n]` in the answer points to; `start` and `end` are offsets in the document's text."""
+
+    marker: int
+    document_id: str
+    chunk_id: str
+    title: str
+    url: str
+    page: int | None
+    heading_path: list[str]
+    quote: str
+    start: int
+    end: int
+    support: float
+
+
+class StepOut(Outgoing):
+    """One thing the desk did, with its duration."""
+
+    name: str
+    ms: float
+    detail: str
+
+
+class ModelOut(Outgoing):
+    """What wrote the answer."""
+
+    name: str
+    revision: str
+    generator: str
+
+
+class AnswerOut(Outgoing):
+    """An answer. `abstained` means that nothing the caller may read answers the question."""
+
+    answer: str
+    citations: list[CitationOut]
+    abstained: bool
+    conflicts: list[str]
+    references: list[HitOut]
+    activity: list[StepOut]
+    model: ModelOut
+    request_id: str
+    ai_generated: Literal[True] = True
+    conversation_id: str
+    usage: dict[str, int]
+    fallback_reason: str
+
+
+class FeedbackIn(Incoming):
+    """A reader's word on an answer."""
+
+    request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    rating: Literal[-1, 1]
+    comment: Annotated[Storable, Field(max_length=MAX_TEXT_CHARS)] = ""
+
+
+# --- documents
+
+
+class AclIn(Incoming):
+    """An access list: `user:<id>`, `group:<name>` or a bare group name. Nobody is let in by default."""
+
+    allow: Strings = ()
+    deny: Strings = ()
+    owner: Annotated[Id | None, Field(description="User id; left out, it stays or is the caller's.")] = None
+
+
+class AclOut(Outgoing):
+    """An access list."""
+
+    owner: str
+    allow: list[str]
+    deny: list[str]
+
+
+class PushIn(Incoming):
+    """A document that a client sends: exactly one of `text` and `bytes` (base64)."""
+
+    source_id: Id
+    external_id: Annotated[Storable, Field(min_length=1, max_length=1024)]
+    title: Line = ""
+    url: Annotated[Storable, Field(max_length=2048, pattern=r"^(https?://\S+)?$")] = ""
+    text: str | None = None
+    bytes: str | None = None
+    acl: AclIn | None = None
+    metadata: dict[Name, JsonValue] = Field(default_factory=dict)
+
+
+class DocumentsQuery(Incoming):
+    """How a listing of documents is narrowed and paged."""
+
+    state: DocumentState | None = None
+    source: Line = ""
+    q: Line = ""
+    path: Annotated[Line, Field(description="Start of the external id, for example `people/`.")] = ""
+    mine: bool = False
+    cursor: Annotated[str, Field(max_length=8192)] = ""
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class DocumentOut(Outgoing):
+    """A document's record. `acl` shows to those who may change it."""
+
+    id: str
+    source_id: str
+    external_id: str
+    title: str
+    url: str
+    media_type: str
+    language: str
+    tags: list[str]
+    owner: str
+    state: DocumentState
+    error_code: str
+    error_message: str
+    retryable: bool
+    attempts: int
+    warnings: list[str]
+    size_bytes: int
+    superseded_by: str
+    version: int | None
+    modified_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    can_manage: bool
+    acl: AclOut | None
+
+
+class DocumentsOut(Outgoing):
+    """A page of documents; `next_cursor` gives the next one."""
+
+    documents: list[DocumentOut]
+    next_cursor: str | None
+    counts: dict[str, int]
+
+
+class VersionOut(Outgoing):
+    """One reading of a document: when, by whom and why."""
+
+    id: str
+    number: int
+    content_hash: str
+    media_type: str
+    size_bytes: int
+    n_chunks: int
+    reason: str
+    requested_by: str
+    created_at: datetime
+    live_at: datetime | None
+    replaced_at: datetime | None
+
+
+class VersionsOut(Outgoing):
+    """Versions, newest first."""
+
+    versions: list[VersionOut]
+
+
+class ChunkOut(Outgoing):
+    """A passage of the live version."""
+
+    chunk_id: str
+    position: int
+    text: str
+    start: int
+    end: int
+    heading_path: list[str]
+    page: int | None
+    context: str
+
+
+class ChunksOut(Outgoing):
+    """Passages in reading order; `next_start` gives the next page."""
+
+    chunks: list[ChunkOut]
+    next_start: int | None
+
+
+class JobOut(Outgoing):
+    """Accepted work. `done` counts of `total`; `total` 0 means not known yet."""
+
+    id: str
+    kind: str
+    state: str
+    document_id: str | None
+    source_id: str | None
+    attempt: int
+    error_code: str
+    error_message: str
+    parameters: dict[str, Any]
+    report: dict[str, Any]
+    done: int
+    total: int
+    requested_by: str
+    reason: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class HistoryOut(Outgoing):
+    """Versions and jobs of a document, newest first."""
+
+    document_id: str
+    versions: list[VersionOut]
+    jobs: list[JobOut]
+
+
+class TextOut(Outgoing):
+    """Extracted text of the live version; citations' offsets point into it."""
+
+    document_id: str
+    title: str
+    version: int | None
+    text: str
+    blocks: list[dict[str, Any]]
+
+
+class AcceptedOut(Outgoing):
+    """Work was accepted and is committed."""
+
+    job: JobOut
+    document_id: str | None = None
+    source_id: str | None = None
+
+
+class JobsOut(Outgoing):
+    """Jobs, newest first."""
+
+    jobs: list[JobOut]
+
+
+# --- sources
+
+
+class SourceIn(Incoming):
+    """A source to create."""
+
+    id: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
+    name: Name
+    kind: Literal["folder", "push"]
+    location: Annotated[Storable, Field(max_length=4096)] = ""
+    acl: AclIn = AclIn()
+
+
+class SourceOut(Outgoing):
+    """A source. `location` and `acl` show to those who may change it."""
+
+    id: str
+    name: str
+    kind: str
+    owner: str
+    created_at: datetime
+    synced_at: datetime | None
+    error_code: str
+    error_message: str
+    documents_by_state: dict[str, int]
+    can_manage: bool
+    location: str | None
+    acl: AclOut | None
+
+
+class SourcesOut(Outgoing):
+    """Sources in order of name."""
+
+    sources: list[SourceOut]
+
+
+class SyncIn(Incoming):
+    """How to sync. `dry_run` only counts; `confirm_deletions` allows a mass deletion."""
+
+    dry_run: bool = False
+    confirm_deletions: bool = False
+
+
+# --- identity, keys, directory, audit
+
+
+class WhoAmIOut(Outgoing):
+    """The caller, as the desk sees it."""
+
+    user_id: str
+    groups: list[str]
+    scopes: list[str]
+    acting_for: bool
+    identity: str
+
+
+class ExplainIn(Incoming):
+    """Why may a user read a document, or why not?"""
+
+    user_id: Id
+    document_id: Id
+
+
+class RuleOut(Outgoing):
+    """One rule; `because` names the principals through which it applies."""
+
+    rule: str
+    applies: bool
+    because: list[str]
+    decides: bool
+
+
+class ExplainOut(Outgoing):
+    """The rules in the order in which they are applied: deny, owner, allow."""
+
+    user_id: str
+    document_id: str
+    may_read: bool
+    known_user: bool
+    principals: list[str]
+    rules: list[RuleOut]
+
+
+class KeyIn(Incoming):
+    """A key to make; for the caller, unless `user_id` says otherwise."""
+
+    name: Name
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=50)]
+    user_id: Id | None = None
+    expires_at: Moment | None = None
+
+
+class KeyOut(Outgoing):
+    """A key without its secret."""
+
+    id: str
+    prefix: str
+    name: str
+    user_id: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewKeyOut(Outgoing):
+    """A new key. `secret` is the whole credential; it is shown this once."""
+
+    key: KeyOut
+    secret: str
+
+
+class KeysOut(Outgoing):
+    """Keys, newest first."""
+
+    keys: list[KeyOut]
+
+
+class UserIn(Incoming):
+    """A user with all groups it is directly in; a bare name is a group's."""
+
+    name: Annotated[Storable, Field(max_length=200)] = ""
+    groups: Annotated[tuple[Id, ...], Field(max_length=1000)] = ()
+
+
+class UserOut(Outgoing):
+    """A user of the directory."""
+
+    id: str
+    name: str
+    groups: list[str]
+
+
+class UsersOut(Outgoing):
+    """Users in order of id."""
+
+    users: list[UserOut]
+
+
+class AuditRecordOut(Outgoing):
+    """One record of the audit trail."""
+
+    sequence: int
+    at: datetime
+    event: str
+    principal: str
+    request_id: str
+    body: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+class AuditOut(Outgoing):
+    """Records, oldest first; `next_after` gives the next page."""
+
+    records: list[AuditRecordOut]
+    next_after: int | None
+
+
+class StatusOut(Outgoing):
+    """Where the desk stands, counting what the caller may see."""
+
+    version: str
+    documents_by_state: dict[str, int]
+    passages: int
+    unfinished_jobs: int
+    generator: str
+    identity: str
+
+
+# --- OpenAI-compatible
+
+
+class Lenient(BaseModel):
+    """A body in OpenAI's shape; fields that the desk has no use for are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ContentPart(Lenient):
+    """A part of a message; only text is read."""
+
+    type: str
+    text: str = ""
+
+
+class ChatMessage(Lenient):
+    """A message. Only `user` and `assistant` are read: nobody but the desk instructs the model."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the message."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content if part.type == "text")
+        return self.content or ""
+
+
+class StreamOptions(Lenient):
+    """Options of a streamed completion."""
+
+    include_usage: bool = False
+
+
+class ChatIn(Lenient):
+    """A chat completion. The last `user` message is the question, those before it are its history."""
+
+    model: Annotated[str, Field(max_length=200)] = "refdesk"
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    reasoning_effort: Annotated[str, Field(max_length=20)] | None = None

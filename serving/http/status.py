@@ -1,0 +1,90 @@
+"""Where the desk stands: for callers, for probes and for Prometheus."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from retrieval.access import Principal, UserId
+from retrieval.adapters.sql.corpus import DocumentFilter
+from retrieval.errors import RefdeskError
+from retrieval.query import Query
+from serving.desk import Desk
+from serving.http import schemas
+from serving.sources import Jobs
+
+_MAX_JOBS_COUNTED = 1000
+_PROBE_KEPT_S = 5.0
+"""Probes are open to everybody, so results are kept for a moment: nobody can wear the desk out with them."""
+
+_PROBER = Principal(UserId(""))
+"""Nobody: reads nothing but what everyone may."""
+
+
+def status_of_desk(desk: Desk, principal: Principal) -> schemas.StatusOut:
+    """The desk as one principal may see it."""
+    return schemas.StatusOut(
+        version=refdesk_version(),
+        documents_by_state=desk.corpus.count_by_state(principal, DocumentFilter()),
+        passages=desk.corpus.passage_count(principal),
+        unfinished_jobs=len(Jobs(desk).unfinished(principal, limit=_MAX_JOBS_COUNTED)),
+        generator=desk.settings.vllm_model if desk.settings.vllm_url else "extractive",
+        identity=desk.settings.identity,
+    )
+
+
+def refdesk_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("refdesk")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+class Readiness:
+    """Whether each part of a desk works, by using it. Tells error codes, never addresses or messages."""
+
+    def __init__(self, desk: Desk, clock: Callable[[], float] = time.monotonic) -> None:
+        """Probe this desk; `clock` gives monotonic seconds."""
+        self._desk = desk
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        self._probed_at = -_PROBE_KEPT_S
+
+    def parts(self) -> dict[str, str]:
+        """`ok` or an error code by part: `catalogue`, `search` (embedder and index), `generator`."""
+        with self._lock:
+            if self._clock() - self._probed_at >= _PROBE_KEPT_S:
+                self._known = self._probe()
+                self._probed_at = self._clock()
+            return dict(self._known)
+
+    def _probe(self) -> dict[str, str]:
+        corpus, search = self._desk.corpus, self._desk.search
+        return {
+            "catalogue": _outcome(lambda: corpus.count_by_state(_PROBER, DocumentFilter())),
+            "search": _outcome(lambda: search.search(Query("ready", limit=1), _PROBER)),
+            "generator": _outcome(self._probe_model),
+        }
+
+    def _probe_model(self) -> None:
+        """A token came back; a desk without a model has nothing to ask."""
+        probe = getattr(self._desk.answering, "probe_model", None)
+        if probe is not None:
+            probe(timeout_s=5.0)
+
+
+def is_ready(parts: dict[str, str]) -> bool:
+    """Whether the desk can answer; without its model it still does, with extracts."""
+    return parts["catalogue"] == "ok" and parts["search"] == "ok"
+
+
+def _outcome(probe: Callable[[], object]) -> str:
+    try:
+        probe()
+    except RefdeskError as error:
+        return error.code
+    return "ok"
