@@ -108,6 +108,7 @@ class Pipeline:
         version_id = version_id_for(document.id, content_hash(content), self._settings.recipe)
         if version_id == document.live_version_id and not lease.job.parameters.get(FORCE):
             self._store.publish(lease, version_id)
+            self._indexer.apply_access(set(self._store.stale_access()) & {document.id})
             return
         if not heartbeat(0, 0):
             return

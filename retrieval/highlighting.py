@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _MIN_STEM = 4
@@ -49,9 +50,12 @@ def same_word(one: str, other: str) -> bool:
 def highlight(query: str, text: str) -> tuple[tuple[int, int], ...]:
     """Spans `[start, end)` of words in `text` that are forms of the query's words, at most 50, in order."""
     wanted = set(content_words(query))
-    spans = [
-        match.span()
-        for match in _WORD.finditer(text)
-        if any(same_word(match.group().casefold(), word) for word in wanted)
-    ]
-    return tuple(spans[:_MAX_SPANS])
+    decided: dict[str, bool] = {}  # a passage repeats its words, and comparing is what costs
+
+    def matches(word: str) -> bool:
+        if word not in decided:
+            decided[word] = any(same_word(word.casefold(), other) for other in wanted)
+        return decided[word]
+
+    spans = (match.span() for match in _WORD.finditer(text) if matches(match.group()))
+    return tuple(islice(spans, _MAX_SPANS))

@@ -113,6 +113,15 @@ class Answering:
                 return event.answer
         raise AssertionError("ask() ends with the answer")
 
+    def probe_model(self, *, timeout_s: float) -> None:
+        """Return once a token came back from the model, at once when there is none configured.
+
+        Raises:
+            GeneratorError: No token came back in time; answers consist of extracts meanwhile.
+        """
+        if self._model is not None:
+            self._model.probe(timeout_s=timeout_s)
+
     def ask(self, question: Question) -> Iterator[AnswerEvent]:
         """Answer a question, as a stream.
 

@@ -15,6 +15,7 @@ import serving.errors
 import workers.retries
 from retrieval.errors import RefdeskError
 from retrieval.settings import Settings
+from serving.http.errors import documented_codes
 
 ROOT = Path(__file__).parent.parent
 MODULES = (retrieval.errors, retrieval.settings, ingest.errors, serving.errors, workers.retries)
@@ -43,6 +44,7 @@ def test_every_error_code_is_documented() -> None:
     documented = {code: (retry, hint) for code, retry, _, hint in rows}
     defined = {error.code: ("yes" if error.retryable else "no", error.hint) for error in _errors()}
     assert {code: documented.get(code) for code in defined} == defined
+    assert set(documented_codes()) <= set(documented)
 
 
 def test_error_codes_are_unique() -> None:

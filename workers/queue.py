@@ -34,6 +34,7 @@ def make_app(broker_url: str) -> Celery:
     )
     if broker_url == IN_PROCESS_BROKER:
         app.conf.broker_transport_options = {"polling_interval": 0.01}
+        logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # it misses a host name every time
         app.conf.task_default_queue = f"desk-{uuid.uuid4().hex}"  # the broker is one for the whole process
     return app
 

@@ -31,6 +31,7 @@ class Toolbox:
     syncer: Syncer
     connector_for: Callable[[Source], Connector]
     runner: JobRunner
+    concurrency: int
 
 
 def register(app: Celery, toolbox: Toolbox) -> None:
@@ -47,7 +48,7 @@ def register(app: Celery, toolbox: Toolbox) -> None:
 
 def _index(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
     toolbox.pipeline.index_document(lease, heartbeat=heartbeat)
-    if toolbox.jobs.unfinished() <= 1:  # the corpus is at rest: a good moment to measure it
+    if toolbox.jobs.unfinished() <= toolbox.concurrency:  # the last jobs: a good moment to measure the corpus
         toolbox.indexer.recalibrate()
     return {}
 

@@ -76,6 +76,7 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
             syncer=Syncer(store, indexer),
             connector_for=connector_for,
             runner=JobRunner(jobs, lease_s=worker.lease_s),
+            concurrency=worker.concurrency,
         )
     finally:
         extractor.close()

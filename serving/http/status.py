@@ -72,9 +72,7 @@ class Readiness:
 
     def _probe_model(self) -> None:
         """A token came back; a desk without a model has nothing to ask."""
-        probe = getattr(self._desk.answering, "probe_model", None)
-        if probe is not None:
-            probe(timeout_s=5.0)
+        self._desk.answering.probe_model(timeout_s=5.0)
 
 
 def is_ready(parts: dict[str, str]) -> bool:

@@ -258,11 +258,9 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
 def _merged(row: JobRow, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of an unfinished job that is asked for again; it never does less than was asked."""
     merged = {**row.parameters, **asked}
-    if row.state == JobState.RUNNING:
-        return {**merged, "again": True}
     if ACCESS_ONLY in merged:
         merged[ACCESS_ONLY] = bool(row.parameters.get(ACCESS_ONLY)) and bool(asked.get(ACCESS_ONLY))
-    return merged
+    return {**merged, "again": True} if row.state == JobState.RUNNING else merged
 
 
 def _held(lease: Lease) -> tuple[Any, ...]:

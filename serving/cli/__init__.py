@@ -1,0 +1,1 @@
+"""The `refdesk` command: one module per group of commands, all of them callers of the HTTP API."""

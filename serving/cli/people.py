@@ -1,0 +1,141 @@
+"""`refdesk access`, `directory` and `keys`: who may read what, who belongs where, and by which credential."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from serving.cli.api import Connection, connected, json_option, open_api
+from serving.cli.corpus import find_document, refuse_stray_options
+from serving.cli.output import print_json, print_table, say
+from serving.cli.shape import ExampleCommand
+
+
+@click.group()
+def access() -> None:
+    """Explain who may read a document, and why."""
+
+
+@access.command("explain", cls=ExampleCommand, examples=("refdesk access explain mara people/salaries.xlsx",))
+@click.argument("user")
+@click.argument("document")
+@json_option
+@connected
+def explain(user: str, document: str, as_json: bool, connection: Connection) -> None:
+    """Tell whether USER may read DOCUMENT (id or path), rule by rule."""
+    with open_api(connection) as api:
+        body = {"user_id": user, "document_id": find_document(api, document)}
+        found = api.post("access", "explain", body=body)
+    if as_json:
+        print_json(found)
+        return
+    print(f"{user} {'may' if found['may_read'] else 'may not'} read it.")
+    if not found["known_user"]:
+        print("The directory does not know this user, so not even `everyone` counts.")
+    rows = [
+        (rule["rule"], "yes" if rule["applies"] else "no", ", ".join(rule["because"]), "←" * rule["decides"])
+        for rule in found["rules"]
+    ]
+    print_table(("rule", "applies", "because of", "decides"), rows, empty="")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@connected
+@click.pass_context
+def directory(context: click.Context, as_json: bool, connection: Connection) -> None:
+    """List the users of the directory, or put one in (refdesk directory put --help)."""
+    if context.invoked_subcommand is not None:
+        refuse_stray_options(connection, as_json)
+        return
+    with open_api(connection) as api:
+        found = api.get("directory", "users")
+    if as_json:
+        print_json(found)
+        return
+    rows = [(user["id"], user["name"], ", ".join(user["groups"])) for user in found["users"]]
+    print_table(("user", "name", "groups"), rows, empty="The directory is empty.")
+
+
+@directory.command(
+    "put", cls=ExampleCommand, examples=("refdesk directory put mara --group hr --group staff",)
+)
+@click.argument("user")
+@click.option("--name", default="", help="Name to show.")
+@click.option("--group", "groups", multiple=True, help="Group the user is in; may be repeated.")
+@json_option
+@connected
+def put_user(user: str, name: str, groups: tuple[str, ...], as_json: bool, connection: Connection) -> None:
+    """Create or replace USER. The groups given are the only ones, from the next request on."""
+    with open_api(connection, create=True) as api:
+        found = api.put("directory", "users", user, body={"name": name, "groups": list(groups)})
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{found['id']}: {', '.join(found['groups']) or 'in no group'}")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@connected
+@click.pass_context
+def keys(context: click.Context, as_json: bool, connection: Connection) -> None:
+    """List API keys, or create and revoke them (refdesk keys create --help)."""
+    if context.invoked_subcommand is not None:
+        refuse_stray_options(connection, as_json)
+        return
+    with open_api(connection) as api:
+        found = api.get("keys")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (key["name"], key["user_id"], ", ".join(key["scopes"]), key["expires_at"], key["id"])
+        for key in found["keys"]
+    ]
+    print_table(("name", "user", "scopes", "expires", "id"), rows, empty="There is no key.")
+
+
+@keys.command(
+    "create",
+    cls=ExampleCommand,
+    examples=(
+        "refdesk keys create laptop --scope search --scope answers",
+        "refdesk keys create chat --user chatbot --scope search --scope answers --scope act-as --days 90",
+    ),
+)
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, required=True, help="What it is for; may be repeated.")
+@click.option("--user", default=None, help="Whose key it is; yours when left out.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires; never when left out.")
+@json_option
+@connected
+def create_key(
+    name: str,
+    scopes: tuple[str, ...],
+    user: str | None,
+    days: int | None,
+    as_json: bool,
+    connection: Connection,
+) -> None:
+    """Create a key named NAME. Its secret is printed this once and cannot be read again."""
+    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
+    body = {"name": name, "scopes": list(scopes), "user_id": user, "expires_at": expires}
+    with open_api(connection, create=True) as api:
+        made = api.post("keys", body=body)
+    if as_json:
+        print_json(made)
+        return
+    print(made["secret"])
+    say(f"Keep it safe. Revoke it with: refdesk keys revoke {made['key']['id']}")
+
+
+@keys.command("revoke", cls=ExampleCommand, examples=("refdesk keys revoke 0b5e…",))
+@click.argument("key_id")
+@connected
+def revoke_key(key_id: str, connection: Connection) -> None:
+    """Revoke a key by its id; it is refused from the next request on."""
+    with open_api(connection) as api:
+        api.delete("keys", key_id)
+    print("revoked")

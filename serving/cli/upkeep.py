@@ -1,0 +1,141 @@
+"""`refdesk rebuild`, `backup`, `restore` and `audit verify`: what operators do to a state folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval.settings import Settings, load_settings
+from serving.cli.errors import CommandError
+from serving.cli.output import print_json, progress_bar
+from serving.cli.shape import ExampleCommand
+
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="State folder of the desk."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document only.")
+
+
+@click.command(cls=ExampleCommand, examples=("refdesk rebuild", "refdesk rebuild --data /srv/refdesk"))
+@data_option
+@json_option
+def rebuild(data: Path | None, as_json: bool) -> None:
+    """Build the index anew from the catalogue, beside the present one, and switch to it.
+
+    For an index that is damaged, or that was built by another embedding model. Text that was embedded before
+    is not embedded again. The desk must not run meanwhile.
+    """
+    settings = load_settings(data=data)
+    require_catalogue(settings)
+    _print(_rebuilt(settings), as_json=as_json)
+
+
+@click.command(cls=ExampleCommand, examples=("refdesk backup /backups/desk.tar.gz",))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@data_option
+@json_option
+def backup(file: Path, data: Path | None, as_json: bool) -> None:
+    """Write catalogue and texts into FILE, a gzipped tar. The desk may run meanwhile.
+
+    The index and the caches are left out: they are rebuilt. FILE holds the text of every document and the
+    access lists, so it is readable by you only; keep it as safe as the documents.
+    """
+    from serving.cli.archive import write_backup
+
+    settings = load_settings(data=data)
+    require_catalogue(settings)
+    with progress_bar() as advance:
+        facts = write_backup(settings.data, file, lambda done, total: advance("write", done, total))
+    _print({"file": str(file), **facts}, as_json=as_json)
+
+
+@click.command(cls=ExampleCommand, examples=("refdesk restore /backups/desk.tar.gz --data /srv/refdesk",))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@data_option
+@json_option
+def restore(file: Path, data: Path | None, as_json: bool) -> None:
+    """Make a desk from FILE in a state folder that is empty or absent, and build its index."""
+    from serving.cli.archive import read_backup
+
+    settings = load_settings(data=data)
+    _refuse_server_catalogue(settings)
+    facts = read_backup(file, settings.data)
+    _print({**facts, **_rebuilt(settings)}, as_json=as_json)
+
+
+@click.group()
+def audit() -> None:
+    """Verify the audit trail."""
+
+
+@audit.command("verify", cls=ExampleCommand, examples=("refdesk audit verify",))
+@data_option
+@json_option
+def verify(data: Path | None, as_json: bool) -> None:
+    """Check that no record of the audit trail was changed, removed or slipped in.
+
+    Reads the catalogue itself, so the desk need not be trusted for it. Exit code 1 when the chain is broken.
+    """
+    from retrieval.adapters.sql.audit import SqlAudit
+    from retrieval.adapters.sql.database import Database
+    from retrieval.wiring import utc_now
+
+    settings = load_settings(data=data)
+    require_catalogue(settings)
+    database = Database(settings.database_url)
+    try:
+        trail = SqlAudit(database, utc_now)
+        broken_at = trail.first_break()
+    finally:
+        database.close()
+    _print({"intact": broken_at is None, "broken_at": broken_at}, as_json=as_json)
+    if broken_at is not None:
+        raise CommandError(
+            "audit_broken",
+            f"record {broken_at} does not fit the one before it",
+            "Compare with a backup; records from there on cannot be relied on.",
+        )
+
+
+def require_catalogue(settings: Settings) -> None:
+    """Refuse a state folder without a desk.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if not settings.catalogue_url and not (settings.data / "catalogue.db").exists():
+        hint = "Name its folder with --data or REFDESK_DATA."
+        raise CommandError("no_desk", f"there is no desk in {settings.data}", hint)
+
+
+def _refuse_server_catalogue(settings: Settings) -> None:
+    if settings.catalogue_url:
+        raise CommandError(
+            "not_embedded",
+            "the catalogue is on a database server",
+            "Back it up and restore it with the server's own tools, for example pg_dump.",
+        )
+
+
+def _rebuilt(settings: Settings) -> dict[str, Any]:
+    from serving.embedded import rebuild_index
+
+    counted: list[int] = []
+    with progress_bar() as advance:
+
+        def progress(done: int, total: int) -> None:
+            counted[:] = [total]
+            advance("index", done, total)
+
+        build = rebuild_index(settings, progress=progress)
+    return {"index": build.name, "fingerprint": build.fingerprint, "chunks": counted[0] if counted else 0}
+
+
+def _print(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' ')}: {value}")
