@@ -23,7 +23,8 @@ setup-vllm:  ## Install the real vLLM (CPU build) into .venv-vllm, for its test 
 
 run: setup  ## Index DOCS (default: the sample handbook) and serve on http://127.0.0.1:PORT
 	@REFDESK_PORT=$(PORT) REFDESK_DATA=$(DATA) $(VENV)/bin/refdesk up \
-	  $(if $(DOCS),--docs "$(DOCS)",--docs sample/handbook --directory sample/directory.toml)
+	  $(if $(DOCS),--docs "$(DOCS)",--docs sample/handbook --directory sample/directory.toml \
+	    --ask "How many days of annual leave do people with a Zaragoza contract have?")
 
 lint: setup-dev  ## Format check, lint, types, import contracts
 	@$(VENV)/bin/ruff format --check .

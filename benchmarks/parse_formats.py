@@ -22,9 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.settings import ChunkingSettings
 from ingest.errors import DocumentError
 from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.settings import ChunkingSettings
 
 _MIB = 1024 * 1024
 _SAMPLE_S = 0.1

@@ -43,7 +43,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """Text and structure of one document.
+    r"""Text and structure of one document.
 
     Attributes:
         media_type: IANA type found by looking at the bytes, not at the name.

@@ -144,7 +144,7 @@ class Indexer:
                 )
             return True
 
-    def reconcile(self, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Repair:
+    def reconcile(self, *, progress: Callable[[int, int], None] = lambda *_: None) -> Repair:
         """Make the index hold exactly the catalogue's live chunks, with the access lists of now.
 
         Idempotent: a second run mends nothing. Text that was embedded before comes from the cache.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -32,7 +33,7 @@ def sentence_pieces(text: str) -> list[str]:
     """The text cut after each sentence; joined, the pieces are the text, white space included."""
     ends = [end for _, end in sentence_spans(text)]
     cuts = [0, *ends[:-1], len(text)] if ends else [0, len(text)]
-    return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+    return [text[start:end] for start, end in itertools.pairwise(cuts) if end > start]
 
 
 def _ends(text: str) -> Iterator[int]:

@@ -43,7 +43,7 @@ class JobRunner:
                 report = work(lease, lambda done, total: self._renew(lease, done, total))
         except RefdeskError as error:
             self._failed(lease, error, on_failure)
-        except Exception as error:  # the process edge: logged once, counted as an attempt
+        except Exception as error:  # noqa: BLE001 - the process edge: logged once, counted as an attempt
             _log.exception("job failed unexpectedly", extra={"job_id": job_id})
             self._failed(lease, UnexpectedError(type(error).__name__), on_failure)
         else:

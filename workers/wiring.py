@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ingest.adapters.sql_store import SqlDocumentStore
-from ingest.settings import ChunkingSettings
 from ingest.indexing import Indexer, OpenIndex, initial_index
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector
 from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.settings import ChunkingSettings
 from ingest.sources.folder import FolderConnector
 from ingest.sources.push import PushConnector
 from ingest.syncing import Syncer

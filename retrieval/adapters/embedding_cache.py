@@ -79,7 +79,8 @@ class CachedEmbedder:
             marks = ",".join("?" * len(batch))
             with self._using:
                 rows = self._connection.execute(
-                    f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", batch
+                    f"SELECT key, vector FROM embeddings WHERE key IN ({marks})",  # noqa: S608 - only marks
+                    batch,
                 ).fetchall()
             found.update((key, np.frombuffer(vector, np.float32)) for key, vector in rows)
         return found

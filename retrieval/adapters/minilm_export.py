@@ -124,5 +124,4 @@ def _check_parity(model: Any, folder: Path) -> None:
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     if not is_exported(target):
-        print("Exporting the embedding model (once) …", flush=True)
         export(target)

@@ -71,7 +71,9 @@ def test_unanswerable_questions_are_declined(asked: list[Asked]) -> None:
     """9 of 10 unanswerable questions are declined, and at most 2 of 50 answerable ones."""
     declined = {one.question["_id"] for one in asked if one.reply["abstained"]}
     unanswerable = {one.question["_id"] for one in asked if one.question["unanswerable"]}
-    print(f"declined {len(declined & unanswerable)} of {len(unanswerable)}, wrongly {sorted(declined - unanswerable)}")
+    print(
+        f"declined {len(declined & unanswerable)} of {len(unanswerable)}, wrongly {sorted(declined - unanswerable)}"
+    )
     assert len(unanswerable) == 10
     assert len(declined & unanswerable) >= 9
     assert len(declined - unanswerable) <= 2

@@ -92,7 +92,7 @@ def _create_engine(url: str) -> Engine:
     return engine
 
 
-def _configure_sqlite(connection: Any, record: object) -> None:
+def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's implicit BEGIN would be a deferred one
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):

@@ -192,9 +192,7 @@ class SqlJobs:
             if everything:
                 session.execute(delete(OutboxRow))
             ids = list(
-                session.scalars(
-                    select(JobRow.id).where(lost).order_by(JobRow.priority, JobRow.created_at)
-                )
+                session.scalars(select(JobRow.id).where(lost).order_by(JobRow.priority, JobRow.created_at))
             )
             for batch in batches(ids, 500):
                 session.execute(

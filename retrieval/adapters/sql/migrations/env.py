@@ -9,7 +9,7 @@ from alembic import context
 from retrieval.adapters.sql.models import Table, UtcDateTime
 
 
-def _render(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
+def _render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     """Write our column type as what the database sees, so that migrations do not import the models."""
     return "sa.DateTime()" if kind == "type" and isinstance(item, UtcDateTime) else False
 
