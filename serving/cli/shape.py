@@ -18,7 +18,7 @@ class ExampleCommand(click.Command):
         super().__init__(*args, **extra)
         self._examples = examples
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are; click would join their lines."""
         if not self._examples:
             return
