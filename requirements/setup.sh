@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a virtual environment with everything the desk needs, and exports the embedding model into it.
-# usage: requirements/setup.sh [base|dev]      VENV=.venv  PYTHON=python3
+# usage: requirements/setup.sh [base|scale|dev]      VENV=.venv  PYTHON=python3
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}

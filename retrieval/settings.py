@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     owner: str = Field("local", min_length=1, description="User id of the owner in `local` mode.")
     catalogue_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the state folder.")
     broker_url: str = Field("memory://", description="Celery broker; `memory://` runs workers in the desk.")
+    index_url: str = Field(
+        "", description="Base URL of a Qdrant server; empty: Qdrant Edge in the state folder."
+    )
+    index_api_key: SecretStr = Field(SecretStr(""), description="API key for the Qdrant server.")
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
     models: Path = Field(
         Path(sys.prefix) / "share" / "refdesk" / "models",

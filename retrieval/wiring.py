@@ -17,10 +17,11 @@ from retrieval.adapters.onnx_embedder import OnnxEmbedder
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.sql.database import Database
 from retrieval.errors import AlreadyRunningError
-from retrieval.ports import BlobStore, Embedder, SparseEncoder
-from retrieval.settings import Settings
+from retrieval.ports import BlobStore, Embedder, SparseEncoder, VectorIndex
+from retrieval.settings import InvalidSettingsError, Settings
 
 MODEL_NAME = "all-MiniLM-L6-v2"
+FIRST_INDEX = "index-1"
 
 
 def utc_now() -> datetime:
@@ -80,6 +81,35 @@ def owned_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def open_index(settings: Settings, name: str, dimension: int) -> VectorIndex:
+    """The index of this name: on the Qdrant server of the settings, else in the state folder.
+
+    Raises:
+        IndexUnavailableError: The server does not answer, or the folder is held by another process.
+    """
+    if not settings.index_url:
+        return open_edge_index(settings, name, dimension)
+    from retrieval.adapters.qdrant_server import connect  # an optional dependency (requirements/scale.in)
+
+    key = settings.index_api_key.get_secret_value()
+    return connect(settings.index_url, name, api_key=key, dimension=dimension)
+
+
+def require_split(settings: Settings) -> None:
+    """Check that a process of a split desk has what it shares with the others.
+
+    Raises:
+        InvalidSettingsError: The index, the catalogue or the queue would be this process's own.
+    """
+    for name, is_shared in (
+        ("index_url", bool(settings.index_url)),
+        ("catalogue_url", bool(settings.catalogue_url)),
+        ("broker_url", not settings.broker_url.startswith("memory:")),
+    ):
+        if not is_shared:
+            raise InvalidSettingsError(f"{name}: a desk of several processes needs a server here")
 
 
 def open_edge_index(settings: Settings, name: str, dimension: int) -> QdrantEdgeIndex:

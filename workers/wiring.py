@@ -21,7 +21,7 @@ from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import Source
 from retrieval.ports import BlobStore
 from retrieval.settings import Settings
-from retrieval.wiring import Corpus, model_folder, open_edge_index, utc_now
+from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, utc_now
 from workers.running import JobRunner
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
@@ -116,8 +116,8 @@ class _Records:
 def _open_active(settings: Settings, records: _Records, fingerprint: str, dimension: int) -> OpenIndex:
     build = records.active()
     if build is not None:
-        index = open_edge_index(settings, build.name, dimension)
+        index = open_index(settings, build.name, dimension)
         return OpenIndex(build.name, build.fingerprint, build.average_length, index)
-    opened = initial_index("index-1", fingerprint, open_edge_index(settings, "index-1", dimension))
+    opened = initial_index(FIRST_INDEX, fingerprint, open_index(settings, FIRST_INDEX, dimension))
     records.save(opened)
     return opened

@@ -15,29 +15,28 @@ from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
-from retrieval.access import AccessFilter
+from retrieval.adapters.qdrant_points import (
+    DENSE,
+    INTEGER_FIELDS,
+    KEYWORD_FIELDS,
+    PREFIX_FIELD,
+    SPARSE,
+    AnyOf,
+    Condition,
+    Prefix,
+    must,
+    must_not,
+    payload_of,
+)
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
-from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
-from retrieval.query import Candidate, SearchFilters, SearchMode
+from retrieval.ports import IndexQuery, Point, SparseVector
+from retrieval.query import Candidate, SearchMode
 
 T = TypeVar("T")
 
-DENSE, SPARSE = "dense", "sparse"
 _SCROLL_PAGE = 2000
 _DELETE_BATCH = 1000
-
-_PAYLOAD_INDEXES: dict[str, Any] = {
-    "readers": edge.PayloadSchemaType.Integer,
-    "denied": edge.PayloadSchemaType.Integer,
-    "document": edge.PayloadSchemaType.Keyword,
-    "source": edge.PayloadSchemaType.Keyword,
-    "type": edge.PayloadSchemaType.Keyword,
-    "language": edge.PayloadSchemaType.Keyword,
-    "tags": edge.PayloadSchemaType.Keyword,
-    "modified": edge.PayloadSchemaType.Integer,
-    "path": edge.KeywordIndexParams(prefix=True),
-}
 
 
 class QdrantEdgeIndex:
@@ -50,7 +49,7 @@ class QdrantEdgeIndex:
             IndexUnavailableError: The folder cannot be opened; another process may hold it.
         """
         self._writing = threading.Lock()
-        self._shard = _guarded(lambda: _open(folder, dimension), "the index cannot be opened")
+        self._shard = _guarded(partial(_open, folder, dimension), "the index cannot be opened")
 
     def upsert(self, points: Sequence[Point]) -> None:
         """See `VectorIndex.upsert`."""
@@ -64,7 +63,7 @@ class QdrantEdgeIndex:
 
     def set_access(self, document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]) -> None:
         """See `VectorIndex.set_access`."""
-        of_document = edge.Filter(must=[_match("document", [document_id])])
+        of_document = edge.Filter(must=[_condition(AnyOf("document", (document_id,)))])
         payload = {"readers": list(readers), "denied": list(denied)}
         self._update(edge.UpdateOperation.set_payload_by_filter(of_document, payload))
 
@@ -77,10 +76,10 @@ class QdrantEdgeIndex:
 
     def search(self, query: IndexQuery) -> list[Candidate]:
         """See `VectorIndex.search`."""
-        request = _request(query, _filter(query.access, query.filters))
+        request = _request(query)
         if request is None:
             return []
-        points = _guarded(lambda: self._shard.query(request), "the index did not answer")
+        points = _guarded(partial(self._shard.query, request), "the index did not answer")
         return [Candidate(ChunkId(str(point.id)), point.score) for point in points]
 
     def chunk_ids(self) -> Iterator[ChunkId]:
@@ -97,9 +96,8 @@ class QdrantEdgeIndex:
 
     def count(self) -> int:
         """See `VectorIndex.count`."""
-        return int(
-            _guarded(lambda: self._shard.count(edge.CountRequest(exact=True)), "the index did not answer")
-        )
+        request = edge.CountRequest(exact=True)
+        return int(_guarded(partial(self._shard.count, request), "the index did not answer"))
 
     def flush(self) -> None:
         """See `VectorIndex.flush`."""
@@ -113,7 +111,7 @@ class QdrantEdgeIndex:
 
     def _update(self, operation: Any) -> None:
         with self._writing:
-            _guarded(lambda: self._shard.update(operation), "the index cannot be written")
+            _guarded(partial(self._shard.update, operation), "the index cannot be written")
 
 
 def _open(folder: Path, dimension: int) -> Any:
@@ -127,7 +125,10 @@ def _open(folder: Path, dimension: int) -> Any:
             sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         ),
     )
-    for name, schema in _PAYLOAD_INDEXES.items():  # before the first point: filters are cheap from the start
+    schemas: dict[str, Any] = {PREFIX_FIELD: edge.KeywordIndexParams(prefix=True)}
+    schemas |= dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword)
+    schemas |= dict.fromkeys(INTEGER_FIELDS, edge.PayloadSchemaType.Integer)
+    for name, schema in schemas.items():  # before the first point: filters are cheap from the start
         shard.update(edge.UpdateOperation.create_field_index(name, schema))
     return shard
 
@@ -141,37 +142,30 @@ def _guarded(call: Callable[[], T], failure: str) -> T:
 
 
 def _to_edge(point: Point) -> Any:
-    payload = {
-        "readers": list(point.readers),
-        "denied": list(point.denied),
-        "document": point.document_id,
-        "source": point.source_id,
-        "type": point.media_type,
-        "language": point.language,
-        "tags": list(point.tags),
-        "modified": int(point.modified_at.timestamp()),
-        "path": point.path,
-    }
     vectors = {DENSE: point.dense.tolist(), SPARSE: _sparse(point.sparse)}
-    return edge.Point(point.chunk_id, vectors, payload)
+    return edge.Point(point.chunk_id, vectors, payload_of(point))
 
 
 def _sparse(vector: SparseVector) -> Any:
     return edge.SparseVector(list(vector.indices), list(vector.values))
 
 
-def _request(query: IndexQuery, condition: Any) -> Any:
+def _request(query: IndexQuery) -> Any:
     """The engine's request, or None when no leg has anything to look for."""
+    condition = edge.Filter(
+        must=[_condition(each) for each in must(query.access, query.filters)],
+        must_not=[_condition(must_not(query.access))],
+    )
     legs = []
     if query.mode is not SearchMode.SPARSE:
-        legs.append((_nearest_dense(query.dense), DENSE))
+        legs.append(edge.Query.Nearest(query.dense.tolist(), DENSE))
     if query.mode is not SearchMode.DENSE and query.sparse.indices:
-        legs.append((edge.Query.Nearest(_sparse(query.sparse), SPARSE), SPARSE))
+        legs.append(edge.Query.Nearest(_sparse(query.sparse), SPARSE))
     if not legs:
         return None
     if len(legs) == 1:
-        return edge.QueryRequest(limit=query.limit, query=legs[0][0], filter=condition, with_payload=False)
-    prefetches = [edge.Prefetch(limit=query.depth, query=leg, filter=condition) for leg, _ in legs]
+        return edge.QueryRequest(limit=query.limit, query=legs[0], filter=condition, with_payload=False)
+    prefetches = [edge.Prefetch(limit=query.depth, query=leg, filter=condition) for leg in legs]
     return edge.QueryRequest(
         limit=query.limit,
         prefetches=prefetches,
@@ -180,31 +174,11 @@ def _request(query: IndexQuery, condition: Any) -> Any:
     )
 
 
-def _nearest_dense(vector: Embedding) -> Any:
-    return edge.Query.Nearest(vector.tolist(), DENSE)
-
-
-def _filter(access: AccessFilter, filters: SearchFilters) -> Any:
-    principals = sorted(access.principals)
-    must: list[Any] = [edge.FieldCondition(key="readers", match=edge.MatchAny(principals))]
-    for key, values in (
-        ("source", filters.sources),
-        ("type", filters.media_types),
-        ("language", filters.languages),
-        ("tags", filters.tags),
-        ("document", filters.documents),
-    ):
-        if values:
-            must.append(_match(key, values))
-    if filters.path_prefix:
-        must.append(edge.FieldCondition(key="path", match=edge.MatchPrefix(filters.path_prefix)))
-    if filters.modified_after or filters.modified_before:
-        since = filters.modified_after.timestamp() if filters.modified_after else None
-        until = filters.modified_before.timestamp() if filters.modified_before else None
-        must.append(edge.FieldCondition(key="modified", range=edge.RangeFloat(gte=since, lt=until)))
-    denied = edge.FieldCondition(key="denied", match=edge.MatchAny(principals))
-    return edge.Filter(must=must, must_not=[denied])
-
-
-def _match(key: str, values: Sequence[str]) -> Any:
-    return edge.FieldCondition(key=key, match=edge.MatchAny(list(values)))
+def _condition(condition: Condition) -> Any:
+    if isinstance(condition, AnyOf):
+        values: Any = list(condition.values)
+        return edge.FieldCondition(key=condition.key, match=edge.MatchAny(values))
+    if isinstance(condition, Prefix):
+        return edge.FieldCondition(key=condition.key, match=edge.MatchPrefix(condition.value))
+    limits = edge.RangeFloat(gte=condition.since, lt=condition.until)
+    return edge.FieldCondition(key=condition.key, range=limits)

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from retrieval.access import filter_for, hashed_denied, hashed_readers
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
+from retrieval.adapters.qdrant_server import QdrantServerIndex
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, SparseVector, VectorIndex
 from retrieval.query import SearchFilters, SearchMode
 from tests.make import NOON, make_acl, make_point, make_principal
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 QUERY = IndexQuery(
     access=filter_for(make_principal("ada")),
@@ -26,10 +30,14 @@ QUERY = IndexQuery(
 )
 
 
-@pytest.fixture(params=["edge"])
-def index(tmp_path: Path) -> Iterator[VectorIndex]:
+@pytest.fixture(params=["edge", "server"])
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
     """An empty index of four dimensions."""
-    index = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    index: VectorIndex
+    if request.param == "edge":
+        index = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    else:  # the client's own engine stands in for the server: the same calls, the same models
+        index = QdrantServerIndex(QdrantClient(path=str(tmp_path / "local")), "chunks", dimension=4)
     yield index
     index.close()
 

@@ -1,0 +1,42 @@
+"""Composition root of a worker of a split desk: takes tasks from the broker, and relays the outbox.
+
+    python -m workers.app
+
+Needs a Qdrant server, a catalogue server and a broker (`require_split`). Several may run; each relays, which
+at worst sends a task twice, and a task that was done does nothing.
+"""
+
+from __future__ import annotations
+
+from retrieval.settings import load_settings
+from retrieval.wiring import open_corpus, require_split
+from workers.queue import make_app
+from workers.relay import Relay
+from workers.settings import WorkerSettings
+from workers.tasks import register
+from workers.wiring import open_toolbox
+
+
+def main() -> None:
+    """Work until SIGTERM; jobs in progress are finished first.
+
+    Raises:
+        InvalidSettingsError: A setting is missing or wrong.
+        CatalogueUnavailableError, IndexUnavailableError, EmbedderUnavailableError: A part does not open.
+    """
+    settings = load_settings()
+    require_split(settings)
+    worker = WorkerSettings(concurrency=settings.workers)
+    with open_corpus(settings) as corpus, open_toolbox(settings, corpus, worker) as toolbox:
+        app = make_app(settings.broker_url)
+        register(app, toolbox)
+        relay = Relay(app, toolbox.jobs, worker)
+        relay.start()
+        try:
+            app.worker_main(["worker", "--pool=threads", f"--concurrency={worker.concurrency}"])
+        finally:
+            relay.stop()
+
+
+if __name__ == "__main__":
+    main()
