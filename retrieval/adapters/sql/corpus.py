@@ -94,7 +94,7 @@ class SqlCorpus:
         """Number of documents by state, under the same conditions as `documents`."""
         query = select(DocumentRow.state, func.count()).where(*_conditions(principal, narrow))
         with self._database.read() as session:
-            return dict(session.execute(query.group_by(DocumentRow.state)))
+            return dict(session.execute(query.group_by(DocumentRow.state)).tuples().all())
 
     def versions(self, principal: Principal, document_id: DocumentId) -> list[Version]:
         """Versions of a document, newest first. Raises `NotFoundError` like `document`."""
@@ -240,7 +240,7 @@ def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
     numbers: dict[str, int] = {}
     for batch in batches(version_ids, 500):
         found = session.execute(select(VersionRow.id, VersionRow.number).where(VersionRow.id.in_(batch)))
-        numbers.update(dict(found))
+        numbers.update(found.tuples().all())
     return [to_document(row, acls[row.id], numbers.get(row.live_version_id or "")) for row in rows]
 
 
