@@ -30,7 +30,7 @@ from serving.http.app import create_app
 from tests.desks import wait_until_idle
 from tests.vllm.vllm_process import EndlessTransport, VllmServer
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.xdist_group("vllm")]
 
 QUESTION = "Whom does the travel policy apply to?"
 POLICY = """# Travel policy

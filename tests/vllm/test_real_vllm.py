@@ -25,7 +25,7 @@ from tests.contracts.generator_contract import (
 )
 from tests.vllm.vllm_process import EndlessTransport, VllmServer
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.xdist_group("vllm")]
 
 OTHER_LEAVE = "Parents get a further ten days of leave while a child is younger than one year."
 

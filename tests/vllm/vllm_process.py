@@ -25,7 +25,7 @@ from serving.errors import GeneratorError
 HERE = Path(__file__).parent
 MODEL = "openai/gpt-oss-20b"
 MAX_MODEL_LEN = 8192
-START_TIMEOUT_S = 240.0
+START_TIMEOUT_S = 400.0
 STOP_TIMEOUT_S = 20.0
 
 FLAGS = [
