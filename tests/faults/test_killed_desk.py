@@ -19,7 +19,9 @@ from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.database import Database
 from retrieval.wiring import utc_now
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+TIMEOUT_S = int(os.environ.get("REFDESK_FAULT_TIMEOUT_S", "900"))
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(TIMEOUT_S)]
 
 KILLS = int(os.environ.get("REFDESK_FAULT_KILLS", "6"))
 DOCS = os.environ.get("REFDESK_FAULT_DOCS", "")
