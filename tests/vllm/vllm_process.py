@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class VllmServer:
 
     @property
     def pid(self) -> int:
-        """Of the only process."""
+        """Of the API process; the engine is a child of it."""
         return self.process.pid
 
     @property
@@ -80,18 +80,18 @@ class VllmServer:
         return sum(float(value) for found, value in lines if all(label in found for label in wanted))
 
     def kill(self) -> None:
-        """Crash it: KILL, nothing is tidied up."""
-        self.process.kill()
+        """Crash it: KILL to the whole group, or the engine would live on by itself."""
+        self._signal(signal.SIGKILL)
         self.process.wait(STOP_TIMEOUT_S)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Stopped but alive: connections stay open and nothing is written, as when a GPU hangs."""
-        self.process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self.process.send_signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Ask it to end; harmless when it has ended already."""
@@ -100,6 +100,11 @@ class VllmServer:
             self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
+        self._signal(signal.SIGKILL)  # whatever of the group did not end with it
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 class EndlessTransport(httpx.HTTPTransport):
@@ -162,6 +167,7 @@ def _launch(python: Path, log: Path) -> VllmServer:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     return VllmServer(process, port, log, began)
 
