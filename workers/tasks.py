@@ -16,6 +16,7 @@ from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import JobId, Source
 from retrieval.errors import RefdeskError
 from retrieval.jobs import TASK_NAMES, JobKind, Lease
+from workers.memory import return_free_memory
 from workers.retries import Verdict
 from workers.running import Heartbeat, JobRunner
 
@@ -50,6 +51,7 @@ def _index(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str,
     toolbox.pipeline.index_document(lease, heartbeat=heartbeat)
     if toolbox.jobs.unfinished() <= toolbox.concurrency:  # the last jobs: a good moment to measure the corpus
         toolbox.indexer.recalibrate()
+    return_free_memory()
     return {}
 
 
