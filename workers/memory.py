@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 def _find_trim() -> Callable[[int], int] | None:
-    """glibc's malloc_trim(3), None where the C library has none."""
+    """The malloc_trim(3) of glibc, None where the C library has none."""
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
