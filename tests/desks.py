@@ -77,7 +77,7 @@ def client_of(app: FastAPI, *, user: str | None = None, key: str | None = None) 
     return TestClient(app, LOOPBACK, headers=headers, client=client, raise_server_exceptions=False)
 
 
-def wait_until_idle(desk: Desk, *, timeout_s: float = 60.0) -> None:
+def wait_until_idle(desk: Desk, *, timeout_s: float = 240.0) -> None:
     """Return once no job is left."""
     ends_at = time.monotonic() + timeout_s
     while desk.jobs.unfinished():
