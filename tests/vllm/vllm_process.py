@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -146,11 +147,13 @@ def model_folder(python: Path) -> Path:
     recipe = HERE / "tiny_gptoss.py"
     parts = (HERE / "tiny_core.safetensors").read_bytes() + recipe.read_bytes()
     folder = python.parents[1] / f"tiny-gpt-oss-{hashlib.sha256(parts).hexdigest()[:12]}"
-    if not folder.exists():
-        unfinished = folder.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        subprocess.run([python, recipe, unfinished], check=True)
-        unfinished.rename(folder)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes may ask at the same time
+        if not folder.exists():
+            unfinished = folder.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            subprocess.run([python, recipe, unfinished], check=True)
+            unfinished.rename(folder)
     return folder
 
 
