@@ -28,7 +28,6 @@ from retrieval.errors import ConflictError, IndexUnavailableError, NotFoundError
 from retrieval.jobs import Job, JobKind
 from retrieval.settings import InvalidSettingsError, Settings
 from retrieval.wiring import (
-    Corpus,
     model_folder,
     open_corpus,
     open_edge_index,
@@ -41,7 +40,7 @@ from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
 from workers.relay import Relay
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox, register
-from workers.wiring import open_toolbox
+from workers.wiring import index_fingerprint, open_toolbox
 
 _log = logging.getLogger(__name__)
 
@@ -229,12 +228,6 @@ def compare_index(settings: Settings) -> IndexComparison:
         finally:
             index.close()
         return IndexComparison(build.fingerprint, expected, len(wanted - present), len(present - wanted))
-
-
-def index_fingerprint(settings: Settings, corpus: Corpus) -> str:
-    """What an index built now is stamped with. `workers.wiring` stamps the same; a test holds them equal."""
-    chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
-    return "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
 
 
 def probe_parser(settings: Settings) -> str:

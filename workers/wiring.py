@@ -33,7 +33,7 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
     store = SqlDocumentStore(corpus.database, utc_now)
     jobs = SqlJobs(corpus.database, utc_now)
     chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
-    fingerprint = "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
+    fingerprint = index_fingerprint(settings, corpus)
     records = _Records(SqlIndexBuilds(corpus.database, utc_now))
     indexer = Indexer(
         store=store,
@@ -81,6 +81,12 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
     finally:
         extractor.close()
         indexer.active().close()
+
+
+def index_fingerprint(settings: Settings, corpus: Corpus) -> str:
+    """What an index built now is stamped with: embedder, chunker and sparse encoder."""
+    chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
+    return "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
 
 
 def connectors(settings: Settings, blobs: BlobStore) -> Callable[[Source], Connector]:

@@ -17,7 +17,7 @@ from click.testing import Result
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.settings import load_settings
 from retrieval.wiring import open_corpus, utc_now
-from serving.embedded import index_fingerprint
+from workers.wiring import index_fingerprint
 
 Refdesk = Callable[..., Result]
 RefdeskJson = Callable[..., Any]
