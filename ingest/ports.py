@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ingest.document import ChunkDraft, Extraction, ParsedDocument
 from ingest.errors import IngestError
@@ -64,6 +64,21 @@ class Connector(Protocol):
         Raises:
             FetchFailedError: They cannot be read (gone, no permission, over the size limit: TooLargeError).
         """
+        ...
+
+
+class ConnectorMemory(Protocol):
+    """A few facts that a connector keeps between syncs, for example the ETag of each page it has seen.
+
+    Losing them costs time, never correctness: they live in the blob store, which can be emptied.
+    """
+
+    def load(self) -> dict[str, Any]:
+        """What was saved last, empty at first or when it cannot be read."""
+        ...
+
+    def save(self, facts: Mapping[str, Any]) -> None:
+        """Keep these facts (JSON values) in place of those before."""
         ...
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 from retrieval.access import Acl
 
@@ -96,6 +97,11 @@ class Source:
         kind: Connector that reads it: `folder`, or `push` for documents that clients send.
         location: What the connector reads, for example a folder's path; empty for `push`.
         default_acl: Access list of documents for which the source states none.
+        options: What the connector needs beyond the location. Secrets are named here, never written.
+        sync_every_s: Seconds between scheduled syncs, None when syncs are only asked for.
+        freshness_s: Age of the last good sync that the owner accepts, seconds; None for any.
+        next_sync_at: When the schedule syncs next.
+        paused_at: Since when syncing and indexing of the source are held, None when they are not.
     """
 
     id: SourceId
@@ -107,6 +113,11 @@ class Source:
     synced_at: datetime | None = None
     error_code: str = ""
     error_message: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sync_every_s: int | None = None
+    freshness_s: int | None = None
+    next_sync_at: datetime | None = None
+    paused_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,7 @@ class Document:
         fingerprint: The source's change mark at the last listing.
         live_version: Number of the version that readers see, None before the first one.
         superseded_by: External id of the document that replaces this one, empty when it is current.
+        parent_id: The document that this one was found in (a mail's attachment, an archive's file).
     """
 
     id: DocumentId
@@ -148,6 +160,7 @@ class Document:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
+    parent_id: DocumentId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Job:
         parameters: What the requester asked for, for example `{"dry_run": true}`.
         report: What came of it, for example counts of a sync.
         done: Units finished of `total`; what a unit is depends on the kind. `total` 0 means not known yet.
+        run_id: The sync job that found this job's document, None when a person asked.
     """
 
     id: JobId
@@ -74,6 +75,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    run_id: JobId | None = None
 
 
 @dataclass(frozen=True, slots=True)

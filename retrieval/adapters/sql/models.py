@@ -64,7 +64,11 @@ _Id = String(64)
 
 
 class SourceRow(Table):
-    """A configured origin of documents."""
+    """A configured origin of documents.
+
+    `options` is what the connector needs beyond the location; secrets are named there, never written.
+    `sync_every_s` and `next_sync_at` are the schedule, `freshness_s` the age that the owner accepts.
+    """
 
     __tablename__ = "sources"
 
@@ -79,6 +83,11 @@ class SourceRow(Table):
     synced_at: Mapped[datetime | None]
     error_code: Mapped[str] = mapped_column(default="")
     error_message: Mapped[str] = mapped_column(default="")
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    sync_every_s: Mapped[int | None]
+    freshness_s: Mapped[int | None]
+    next_sync_at: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
 
 
 class DocumentRow(Table):
@@ -86,7 +95,8 @@ class DocumentRow(Table):
 
     `live_version_id` is what readers see; switching it is atomic. `acl_epoch` counts changes of the access
     list; where `indexed_acl_epoch` lags behind, the index has yet to hear of it. `acl_origin` is `manual`
-    once a person set the list: a sync leaves it alone then.
+    once a person set the list: a sync leaves it alone then. `parent_id` names the document that this one was
+    found in: the mail of an attachment, the archive of a file.
     """
 
     __tablename__ = "documents"
@@ -94,11 +104,13 @@ class DocumentRow(Table):
         UniqueConstraint("source_id", "external_id"),
         Index("ix_documents_state", "state"),
         Index("ix_documents_title_id", "title", "id"),
+        Index("ix_documents_parent_id", "parent_id"),
     )
 
     id: Mapped[str] = mapped_column(_Id, primary_key=True)
     source_id: Mapped[str] = mapped_column(ForeignKey("sources.id"))
     external_id: Mapped[str]
+    parent_id: Mapped[str | None] = mapped_column(_Id)
     title: Mapped[str]
     source_title: Mapped[str]
     url: Mapped[str]
@@ -219,19 +231,24 @@ class ApiKeyRow(Table):
 
 
 class JobRow(Table):
-    """Work that was accepted. `active_key` is unique while the job is not finished: one job per thing."""
+    """Work that was accepted. `active_key` is unique while the job is not finished: one job per thing.
+
+    `run_id` is the sync job that found this one's document.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         Index("ix_jobs_state_priority_id", "state", "priority", "id"),
         Index("ix_jobs_document_id", "document_id"),
         Index("ix_jobs_source_id", "source_id"),
+        Index("ix_jobs_run_id", "run_id"),
     )
 
     id: Mapped[str] = mapped_column(_Id, primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     document_id: Mapped[str | None] = mapped_column(ForeignKey("documents.id"))
     source_id: Mapped[str | None] = mapped_column(ForeignKey("sources.id"))
+    run_id: Mapped[str | None] = mapped_column(_Id)
     state: Mapped[str] = mapped_column(String(16))
     active_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     priority: Mapped[int] = mapped_column(default=5)

@@ -73,6 +73,11 @@ def to_source(row: SourceRow) -> Source:
         synced_at=row.synced_at,
         error_code=row.error_code,
         error_message=row.error_message,
+        options=dict(row.options),
+        sync_every_s=row.sync_every_s,
+        freshness_s=row.freshness_s,
+        next_sync_at=row.next_sync_at,
+        paused_at=row.paused_at,
     )
 
 
@@ -104,6 +109,7 @@ def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Documen
         created_at=row.created_at,
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
+        parent_id=None if row.parent_id is None else DocumentId(row.parent_id),
     )
 
 
@@ -174,4 +180,5 @@ def to_job(row: JobRow) -> Job:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        run_id=None if row.run_id is None else JobId(row.run_id),
     )
