@@ -43,9 +43,9 @@ bench: setup-dev  ## Measure parsing, indexing and search on this machine
 	@$(VENV)/bin/python -m benchmarks.indexing
 
 lock:  ## Resolve requirements/*.in anew (needs uv)
-	@cd requirements && for name in base dev; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --override overrides.txt \
-	    --no-emit-package torch $$name.in -o $$name.lock; done
+	@cd requirements && compile() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --override overrides.txt --no-emit-package torch "$${@:2}" -o $$1.lock; }; \
+	  compile base query.in base.in && for name in scale api dev; do compile $$name $$name.in; done
 
 clean:  ## Remove environments and caches; state folders stay
 	@rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .hypothesis
