@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from serving.answer import GenerationRequest, GeneratorInfo, Window
 from serving.errors import MalformedGenerationError
-from serving.evidence import CELL, header_of
+from serving.evidence import CELL, header_of, is_table, windows_of
 
 _MAX_QUOTES = 3
 _NEAR = 0.1
 """Further quotes must score within this of the best one, and be of the same document."""
+
+_MAX_ITEMS = 6
+"""Items quoted after a sentence that announces a list."""
 
 
 class ExtractiveGenerator:
@@ -29,10 +33,19 @@ class ExtractiveGenerator:
             raise MalformedGenerationError("there is nothing to quote")
         for window, marker in zip(chosen, markers, strict=True):
             if marker is not None:
-                yield f"{readable(window)} [{marker}]\n"
+                yield from (f"{readable(part)} [{marker}]\n" for part in with_announced(window))
 
     def probe(self, *, timeout_s: float) -> None:
         """See `Generator.probe`; extracts are always there."""
+
+
+def with_announced(window: Window) -> list[Window]:
+    """The window, and what it announces: "You need:" says nothing without the lines that follow it."""
+    passage = window.hit.passage
+    if is_table(passage) or not window.text.rstrip().endswith((":", "：")):
+        return [window]
+    following = [span for span in windows_of(passage) if span[0] >= window.end][:_MAX_ITEMS]
+    return [window, *(replace(window, start=start, end=end) for start, end in following)]
 
 
 def choose_quotes(evidence: Sequence[Window]) -> list[Window]:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.adapters.bm25 import EdgeBm25
+from serving.answer import Window
 from serving.evidence import by_best_window, coverage, judge, windows_of, word_weights
-from serving.extractive import choose_quotes, readable
+from serving.extractive import choose_quotes, readable, with_announced
 from tests.make import make_hit, make_passage
 
 ENCODER = EdgeBm25()
@@ -71,3 +72,14 @@ def test_quotes_are_of_one_document_and_differ() -> None:
     quotes = choose_quotes(windows)
     assert len({quote.text for quote in quotes}) == len(quotes) == 2
     assert len({quote.hit.passage.document_id for quote in quotes}) == 1
+
+
+def test_an_announced_list_is_quoted_with_what_announces_it() -> None:
+    """ "Do this:" is followed by its items, up to a limit; a sentence that announces nothing stands alone."""
+    items = [f"Step number {number} of the report." for number in range(1, 9)]
+    text = "\n".join(["It was lost.", "Do the following at once:", *items])
+    hit = make_hit(text)
+    spans = windows_of(hit.passage)
+    lone, announcing = (Window(hit, *span, 1.0, 1.0) for span in spans[:2])
+    assert with_announced(lone) == [lone]
+    assert [window.text for window in with_announced(announcing)] == ["Do the following at once:", *items[:6]]
