@@ -1,7 +1,8 @@
 """Every setting of the desk: its name, default and meaning. docs/settings.md lists them; a test compares.
 
-Values come from the environment (`REFDESK_<NAME>`) or from the TOML file that `REFDESK_CONFIG` names; the
-environment wins. Only composition roots call `load_settings`; everything else is handed values.
+Values come from the environment (`REFDESK_<NAME>`), from files named `refdesk_<name>` in the folder that
+`REFDESK_SECRETS` names, or from the TOML file that `REFDESK_CONFIG` names; the earlier one wins. Only
+composition roots call `load_settings`; everything else is handed values.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
@@ -50,6 +52,9 @@ class Settings(BaseSettings):
     )
     index_api_key: SecretStr = Field(SecretStr(""), description="API key for the Qdrant server.")
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
+    secrets: Path | None = Field(
+        None, description="Folder of secrets: `refdesk_<setting>` files, and those that sources name."
+    )
     models: Path = Field(
         Path(sys.prefix) / "share" / "refdesk" / "models",
         description="Folder of the exported embedding model, made by `make setup`.",
@@ -79,10 +84,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then the TOML file."""
-        file = os.environ.get("REFDESK_CONFIG")
+        """Arguments first, then the environment, then files of secrets, then the TOML file."""
+        folder, file = os.environ.get("REFDESK_SECRETS"), os.environ.get("REFDESK_CONFIG")
+        secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
-        return (init_settings, env_settings, *toml)
+        return (init_settings, env_settings, *secrets, *toml)
 
     @property
     def embedding_cache_file(self) -> Path:
