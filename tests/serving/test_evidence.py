@@ -75,7 +75,7 @@ def test_quotes_are_of_one_document_and_differ() -> None:
 
 
 def test_an_announced_list_is_quoted_with_what_announces_it() -> None:
-    """ "Do this:" is followed by its items, up to a limit; a sentence that announces nothing stands alone."""
+    """What ends in a colon is followed by its items, up to a limit; other sentences stand alone."""
     items = [f"Step number {number} of the report." for number in range(1, 9)]
     text = "\n".join(["It was lost.", "Do the following at once:", *items])
     hit = make_hit(text)
