@@ -7,6 +7,7 @@ environment wins. Only composition roots call `load_settings`; everything else i
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,9 @@ class Settings(BaseSettings):
         "", description="Base URL of a Qdrant server; empty: Qdrant Edge in the state folder."
     )
     index_api_key: SecretStr = Field(SecretStr(""), description="API key for the Qdrant server.")
+    secrets: Path | None = Field(
+        None, description="Folder of files with the secrets that sources name; one file a secret."
+    )
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
     models: Path = Field(
         Path(sys.prefix) / "share" / "refdesk" / "models",
@@ -106,6 +110,27 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # validated by pydantic
     except (ValidationError, OSError, ValueError) as error:
         raise InvalidSettingsError(_first_line(error)) from error
+
+
+def read_secret(settings: Settings, name: str) -> str:
+    """The secret that a source names: the environment's `REFDESK_SECRET_<NAME>`, else a file of that name.
+
+    Only composition roots call this, for connectors that they make.
+
+    Raises:
+        InvalidSettingsError: There is none, or the name is not made of letters, digits and underscores.
+    """
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) is None:
+        raise InvalidSettingsError("a secret's name is made of letters, digits and underscores")
+    value = os.environ.get(f"REFDESK_SECRET_{name.upper()}")
+    if value is not None:
+        return value
+    try:
+        if settings.secrets is not None:
+            return (settings.secrets / name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidSettingsError(f"the secret {name} cannot be read") from error
+    raise InvalidSettingsError(f"there is no secret {name}: set REFDESK_SECRET_{name.upper()}")
 
 
 def _first_line(error: Exception) -> str:

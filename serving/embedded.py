@@ -97,7 +97,7 @@ def _working(toolbox: Toolbox, settings: WorkerSettings) -> Iterator[None]:
     app = make_app(IN_PROCESS_BROKER)
     register(app, toolbox)
     worker = InProcessWorker(app, concurrency=settings.concurrency)
-    relay = Relay(app, toolbox.jobs, settings)
+    relay = Relay(app, toolbox.jobs, settings, toolbox.schedule)
     worker.start()
     relay.start()
     try:
@@ -137,16 +137,23 @@ def docs_source(settings: Settings, desk: Desk) -> Source | None:
     owner = UserId(settings.owner)
     for name in (folder.name, str(folder)):
         try:
-            return sources.create(source_id, name=name, kind="folder", location=str(folder), owner=owner)
+            return sources.create(
+                source_id,
+                name=name,
+                kind="folder",
+                location=str(folder),
+                owner=owner,
+                options={"watch": True},
+            )
         except ConflictError:
             continue
     raise ConflictError(f"the source of {folder} cannot be made")
 
 
 def request_docs_sync(settings: Settings, desk: Desk) -> Job | None:
-    """Ask for a sync of the folder in the settings; None without one."""
+    """Ask for a sync of the folder in the settings; None without one, and while it is paused."""
     source = docs_source(settings, desk)
-    if source is None:
+    if source is None or source.paused_at is not None:
         return None
     request = JobRequest(JobKind.SYNC, requested_by=settings.owner, reason="start", source_id=source.id)
     return desk.jobs.accept(request)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from retrieval.access import UserId
 from retrieval.adapters.sql.corpus import DocumentFilter
-from retrieval.corpus import DocumentId
+from retrieval.corpus import DocumentId, SourceId
 from serving.documents import AclChange, Documents, named_principals
 from serving.http import schemas
 from serving.http.dependencies import AccessExplainer, Reader, RequestId, TheDesk, Writer
@@ -22,10 +23,13 @@ from serving.http.rendering import (
     history_out,
     push_from,
     read_cursor,
+    requeued_out,
+    selection_from,
     text_out,
     version_out,
 )
 from serving.http.uploads import Upload, read_upload, upload_body_schema
+from serving.jobs import followed
 
 router = APIRouter(prefix="/api/v1", tags=["documents"], route_class=IdempotentRoute)
 
@@ -46,6 +50,21 @@ def push_document(
     push = push_from(upload.fields, upload.content, pusher=caller.user_id)
     _, job = Documents(desk).push(caller, push, request_id=request.state.request_id)
     return accepted_out(job)
+
+
+@router.post("/documents/reindex", status_code=202)
+def reindex_documents(
+    body: schemas.ReindexManyIn, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.RequeuedOut:
+    """Read all of the caller's own documents anew that fit, for administrators everybody's.
+
+    Asked again before they are done, nothing is queued twice and the same job comes back.
+    """
+    selection = selection_from(body)
+    if body.source_id is not None:
+        selection = replace(selection, source_id=SourceId(body.source_id))
+    requeued = Documents(desk).reindex_many(caller, selection, request_id=request_id)
+    return requeued_out(requeued, followed(desk, [requeued.run])[0])
 
 
 @router.get("/documents")
