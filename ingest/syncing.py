@@ -41,6 +41,12 @@ class Diff:
             "deleted": len(self.deleted),
         }
 
+    @property
+    def n_lost(self) -> int:
+        """Deleted documents that were not just moved: no added one has the same fingerprint."""
+        moved_to = {item.fingerprint for item in self.added}
+        return sum(before.fingerprint not in moved_to for before in self.deleted)
+
     def names(self, *, limit: int) -> dict[str, list[str]]:
         """External ids of what changes, by what happens to it, in order; at most `limit` of each."""
         changes: dict[str, Sequence[ListedDocument | Known]] = {
@@ -89,12 +95,12 @@ def guard(diff: Diff, *, confirmed: bool, n_gone_before: int = 0) -> None:
     Raises:
         ListingShrankError: The listing is empty, or over 30 % of the known documents are gone from it.
     """
-    n_deleted = len(diff.deleted)
     n_kept = len(diff.modified) + len(diff.touched) + len(diff.unchanged)
+    n_known = len(diff.deleted) + n_kept
     is_empty = n_kept + len(diff.added) == 0
-    if n_deleted and not confirmed and (is_empty or _is_mass(n_deleted + n_gone_before, n_kept)):
-        n_known = n_deleted + n_kept
-        raise ListingShrankError(f"{n_deleted} of {n_known} documents are gone from the source")
+    is_mass = _is_mass(diff.n_lost + n_gone_before, n_known - diff.n_lost)
+    if diff.n_lost and not confirmed and (is_empty or is_mass):
+        raise ListingShrankError(f"{diff.n_lost} of {n_known} documents are gone from the source")
 
 
 def lies_within(external_id: str, paths: Collection[str]) -> bool:
@@ -180,9 +186,9 @@ class Syncer:
         listed = list(connector.list_paths(paths))
         within = {id_: before for id_, before in known.items() if lies_within(id_, paths)}
         diff = diff_listing(listed, within, source, retry_failed=False)
-        n_left = sum(not before.is_deleted for before in known.values()) - len(diff.deleted)
-        n_gone = len(diff.deleted) + _n_gone_since(known, set(), source.synced_at)
-        if diff.deleted and (n_left == 0 or _is_mass(n_gone, n_left)):
+        n_left = sum(not before.is_deleted for before in known.values()) - diff.n_lost
+        n_gone = diff.n_lost + _n_gone_since(known, set(), source.synced_at)
+        if diff.n_lost and (n_left == 0 or _is_mass(n_gone, n_left)):
             return None
         return diff
 
@@ -230,11 +236,15 @@ def _is_mass(n_gone: int, n_left: int) -> bool:
 
 
 def _n_gone_since(known: Mapping[str, Known], listed_ids: Collection[str], moment: datetime | None) -> int:
-    """Documents that were deleted after a moment and have not come back; 0 without a moment."""
+    """Documents that were deleted after a moment and are nowhere else now; 0 without a moment."""
     if moment is None:
         return 0
+    living = {before.fingerprint for before in known.values() if not before.is_deleted}
     return sum(
-        before.deleted_at is not None and before.deleted_at > moment and id_ not in listed_ids
+        before.deleted_at is not None
+        and before.deleted_at > moment
+        and id_ not in listed_ids
+        and before.fingerprint not in living
         for id_, before in known.items()
     )
 

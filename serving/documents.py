@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
 from retrieval.corpus import (
     Document,
     DocumentId,
+    DocumentState,
     SourceId,
     Version,
     content_hash,
@@ -26,6 +27,7 @@ from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, No
 from retrieval.jobs import Job
 from retrieval.wiring import utc_now
 from serving.desk import Desk
+from serving.explaining import Explanation, explain
 from serving.scopes import is_admin
 from serving.sources import Sources
 
@@ -228,6 +230,20 @@ class Documents:
     def may_manage(self, principal: Principal, document: Document) -> bool:
         """Whether the principal may delete, re-index and share a document that it can see."""
         return document.acl.owner == principal.user_id or is_admin(principal)
+
+    def explanations(self, documents: Sequence[Document]) -> dict[DocumentId, Explanation]:
+        """What there is to say about documents that are not well or not done yet.
+
+        Access:
+            The caller has checked that the principal may read these documents. The sentences name no user
+            and nothing of other documents.
+        """
+        unwell = [each for each in documents if each.state is not DocumentState.LIVE]
+        jobs = self._desk.jobs.active_jobs_of([each.id for each in unwell]) if unwell else {}
+        sources = {id_: self._desk.corpus.source(id_) for id_ in {each.source_id for each in unwell}}
+        now = utc_now()
+        found = {each.id: explain(each, jobs.get(each.id), sources[each.source_id], now) for each in unwell}
+        return {id_: explanation for id_, explanation in found.items() if explanation is not None}
 
     def history(self, principal: Principal, document_id: DocumentId) -> History:
         """What happened to a document. Raises `NotFoundError` when it may not be read."""

@@ -40,6 +40,7 @@ from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
 from workers.relay import Relay
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox, register
+from workers.watching import WATCH, Watchers
 from workers.wiring import index_fingerprint, open_toolbox
 
 _log = logging.getLogger(__name__)
@@ -57,11 +58,14 @@ class EmbeddedDesk:
 
 
 @contextmanager
-def open_embedded(settings: Settings) -> Iterator[EmbeddedDesk]:
+def open_embedded(settings: Settings, *, watch: bool = False) -> Iterator[EmbeddedDesk]:
     """A running desk: answers questions and works on jobs until the block ends.
 
     Work that a killed desk left unfinished goes on by itself; after such an end the index is compared with
     the catalogue first.
+
+    Args:
+        watch: Also take changes of the folders in at once that have the option `watch`.
 
     Raises:
         AlreadyRunningError: Another process holds the state folder.
@@ -77,6 +81,10 @@ def open_embedded(settings: Settings) -> Iterator[EmbeddedDesk]:
         desk = stack.enter_context(open_desk(settings, corpus, toolbox.indexer.active))
         _load_directory(settings.directory, desk)
         stack.enter_context(_working(toolbox, worker_settings))
+        if watch:
+            watchers = Watchers(desk.corpus.every_source, toolbox.jobs)
+            watchers.start()
+            stack.callback(watchers.stop)
         yield EmbeddedDesk(desk, toolbox)
 
 
@@ -143,7 +151,7 @@ def docs_source(settings: Settings, desk: Desk) -> Source | None:
                 kind="folder",
                 location=str(folder),
                 owner=owner,
-                options={"watch": True},
+                options={WATCH: True},
             )
         except ConflictError:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -18,6 +18,7 @@ from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, No
 from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
 from retrieval.wiring import utc_now
 from serving.desk import Desk
+from serving.explaining import Explanation, explain_source
 from serving.jobs import FollowedJob, followed
 from serving.scopes import is_admin
 
@@ -93,6 +94,14 @@ class Sources:
             allow=new.acl.allow,
             deny=new.acl.deny,
         )
+
+    def explanations(self, principal: Principal, sources: Sequence[Source]) -> dict[SourceId, Explanation]:
+        """What there is to say about those sources that the principal may manage."""
+        own = [source for source in sources if self.may_manage(principal, source)]
+        runs = self._desk.jobs.newest_runs_of([source.id for source in own])
+        now = utc_now()
+        found = {source.id: explain_source(source, runs.get(source.id), now) for source in own}
+        return {id_: explanation for id_, explanation in found.items() if explanation is not None}
 
     def one(self, principal: Principal, source_id: SourceId) -> SourceSummary:
         """One source, as in `visible`.

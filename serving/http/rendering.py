@@ -26,6 +26,7 @@ from retrieval.jobs import Job
 from retrieval.query import Hit, SearchFilters, SearchResult
 from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
+from serving.explaining import Explanation
 from serving.http import schemas
 from serving.jobs import FollowedJob
 
@@ -152,7 +153,14 @@ def acl_out(acl: Acl) -> schemas.AclOut:
     return schemas.AclOut(owner=acl.owner, allow=sorted(acl.allow), deny=sorted(acl.deny))
 
 
-def document_out(document: Document, *, can_manage: bool) -> schemas.DocumentOut:
+def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut | None:
+    """Sentences about a document or source."""
+    return None if explanation is None else schemas.ExplanationOut(**asdict(explanation))
+
+
+def document_out(
+    document: Document, *, can_manage: bool, explanation: Explanation | None
+) -> schemas.DocumentOut:
     """A document's record."""
     return schemas.DocumentOut(
         id=document.id,
@@ -178,6 +186,7 @@ def document_out(document: Document, *, can_manage: bool) -> schemas.DocumentOut
         updated_at=document.updated_at,
         can_manage=can_manage,
         acl=acl_out(document.acl) if can_manage else None,
+        explanation=explanation_out(explanation),
     )
 
 
@@ -289,7 +298,9 @@ def text_out(text: DocumentText) -> schemas.TextOut:
     )
 
 
-def source_out(summary: SourceSummary, *, can_manage: bool, now: datetime) -> schemas.SourceOut:
+def source_out(
+    summary: SourceSummary, *, can_manage: bool, now: datetime, explanation: Explanation | None = None
+) -> schemas.SourceOut:
     """One source. What went wrong with it may name files, so only those who may change it are told."""
     source = summary.source
     return schemas.SourceOut(
@@ -313,6 +324,7 @@ def source_out(summary: SourceSummary, *, can_manage: bool, now: datetime) -> sc
         location=source.location if can_manage else None,
         options=dict(source.options) if can_manage else None,
         acl=acl_out(source.default_acl) if can_manage else None,
+        explanation=explanation_out(explanation),
     )
 
 

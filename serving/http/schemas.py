@@ -246,8 +246,19 @@ class DocumentsQuery(Incoming):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
+class ExplanationOut(Outgoing):
+    """What happened, what the desk does next by itself, and what the owner can do: sentences for people."""
+
+    happened: str
+    next: str
+    advice: str
+
+
 class DocumentOut(Outgoing):
-    """A document's record. `acl` shows to those who may change it."""
+    """A document's record. `acl` shows to those who may change it.
+
+    `explanation` is null for a document that is live.
+    """
 
     id: str
     source_id: str
@@ -272,6 +283,7 @@ class DocumentOut(Outgoing):
     updated_at: datetime
     can_manage: bool
     acl: AclOut | None
+    explanation: ExplanationOut | None
 
 
 class DocumentsOut(Outgoing):
@@ -471,6 +483,7 @@ class SourceOut(Outgoing):
     location: str | None
     options: dict[str, Any] | None
     acl: AclOut | None
+    explanation: ExplanationOut | None
 
 
 class SourcesOut(Outgoing):

@@ -94,3 +94,12 @@ def test_what_lies_within_paths() -> None:
     assert lies_within("a/b.md", ["a"])
     assert lies_within("a", ["a"])
     assert not lies_within("ab.md", ["a"])
+
+
+def test_a_moved_folder_is_no_mass_deletion() -> None:
+    """What is listed elsewhere with the same fingerprint is not lost."""
+    moved = tuple(make_listed(f"new/{n}", fingerprint=str(n)) for n in range(12))
+    gone = tuple(_known(external_id=f"old/{n}", fingerprint=str(n)) for n in range(12))
+    guard(Diff(moved, (), (), (), gone), confirmed=False)
+    with pytest.raises(ListingShrankError):
+        guard(Diff(moved[:6], (), (), (), gone), confirmed=False)

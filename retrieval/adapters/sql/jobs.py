@@ -100,6 +100,32 @@ class SqlJobs:
         with self._database.read() as session:
             return [to_job(row) for row in session.scalars(query)]
 
+    def active_jobs_of(self, document_ids: Collection[DocumentId]) -> dict[DocumentId, Job]:
+        """The unfinished job of each document that has one."""
+        found: dict[DocumentId, Job] = {}
+        with self._database.read() as session:
+            for batch in batches(list(document_ids), 500):
+                query = select(JobRow).where(JobRow.document_id.in_(batch), JobRow.active_key.is_not(None))
+                found.update(
+                    (DocumentId(str(row.document_id)), to_job(row)) for row in session.scalars(query)
+                )
+        return found
+
+    def newest_runs_of(self, source_ids: Collection[SourceId]) -> dict[SourceId, Job]:
+        """The newest sync of each source that was synced."""
+        newest = (
+            select(JobRow.source_id, func.max(JobRow.created_at).label("at"))
+            .where(JobRow.kind == JobKind.SYNC, JobRow.source_id.in_(source_ids))
+            .group_by(JobRow.source_id)
+            .subquery()
+        )
+        query = select(JobRow).join(
+            newest, (JobRow.source_id == newest.c.source_id) & (JobRow.created_at == newest.c.at)
+        )
+        with self._database.read() as session:
+            runs = [to_job(row) for row in session.scalars(query.where(JobRow.kind == JobKind.SYNC))]
+        return {run.source_id: run for run in runs if run.source_id is not None}
+
     def documents_of_runs(self, run_ids: Collection[JobId]) -> dict[JobId, RunDocuments]:
         """What became of the documents that each of these runs queued; a run without any is left out."""
         query = (

@@ -82,9 +82,15 @@ def list_documents(
     after = read_cursor(narrowing.cursor)
     found = desk.corpus.documents(caller, narrow, after=after, limit=narrowing.limit + 1)
     shown = found[: narrowing.limit]
-    may_manage = Documents(desk).may_manage
+    documents = Documents(desk)
+    explanations = documents.explanations(shown)
     return schemas.DocumentsOut(
-        documents=[document_out(each, can_manage=may_manage(caller, each)) for each in shown],
+        documents=[
+            document_out(
+                each, can_manage=documents.may_manage(caller, each), explanation=explanations.get(each.id)
+            )
+            for each in shown
+        ],
         next_cursor=cursor_after(shown[-1]) if len(found) > len(shown) else None,
         counts=desk.corpus.count_by_state(caller, narrow),
     )
@@ -94,7 +100,12 @@ def list_documents(
 def get_document(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.DocumentOut:
     """One document's record."""
     document = desk.corpus.document(caller, DocumentId(document_id))
-    return document_out(document, can_manage=Documents(desk).may_manage(caller, document))
+    documents = Documents(desk)
+    return document_out(
+        document,
+        can_manage=documents.may_manage(caller, document),
+        explanation=documents.explanations([document]).get(document.id),
+    )
 
 
 @router.delete("/documents/{document_id}", status_code=202)

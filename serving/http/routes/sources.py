@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
+from retrieval.access import Principal
 from retrieval.adapters.sql.corpus import SourceSummary
 from retrieval.corpus import JobId, SourceId
 from retrieval.wiring import utc_now
@@ -38,13 +40,7 @@ WatchFor = Annotated[float, Query(ge=0.1, le=600)]
 @router.get("/sources")
 def list_sources(desk: TheDesk, caller: Reader) -> schemas.SourcesOut:
     """Sources in which there is something for the caller, with the number of readable documents by state."""
-    sources = Sources(desk)
-    return schemas.SourcesOut(
-        sources=[
-            source_out(summary, can_manage=sources.may_manage(caller, summary.source), now=utc_now())
-            for summary in sources.visible(caller)
-        ]
-    )
+    return schemas.SourcesOut(sources=_shown(Sources(desk), caller, Sources(desk).visible(caller)))
 
 
 @router.post("/sources", status_code=201)
@@ -67,8 +63,7 @@ def create_source(
 def get_source(source_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.SourceOut:
     """One source."""
     sources = Sources(desk)
-    summary = sources.one(caller, SourceId(source_id))
-    return source_out(summary, can_manage=sources.may_manage(caller, summary.source), now=utc_now())
+    return _shown(sources, caller, [sources.one(caller, SourceId(source_id))])[0]
 
 
 @router.patch("/sources/{source_id}")
@@ -83,8 +78,9 @@ def change_source(
 
     A paused source is neither synced nor indexed; what was accepted before waits until it goes on.
     """
-    summary = Sources(desk).change(caller, SourceId(source_id), source_change(body), request_id=request_id)
-    return source_out(summary, can_manage=True, now=utc_now())
+    sources = Sources(desk)
+    changed = sources.change(caller, SourceId(source_id), source_change(body), request_id=request_id)
+    return _shown(sources, caller, [changed])[0]
 
 
 @router.delete("/sources/{source_id}", status_code=202)
@@ -163,3 +159,19 @@ def watch_job(
         return followed_out(Jobs(desk).job(identify_again(request, Scope.DOCUMENTS_READ), JobId(job_id)))
 
     return progress(request, snapshot, lambda job: job.is_over, limit_s)
+
+
+def _shown(
+    sources: Sources, caller: Principal, summaries: Sequence[SourceSummary]
+) -> list[schemas.SourceOut]:
+    explanations = sources.explanations(caller, [summary.source for summary in summaries])
+    now = utc_now()
+    return [
+        source_out(
+            summary,
+            can_manage=sources.may_manage(caller, summary.source),
+            now=now,
+            explanation=explanations.get(summary.source.id),
+        )
+        for summary in summaries
+    ]
