@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ingest.document import ChunkDraft, Extraction, ParsedDocument
 from ingest.errors import IngestError
@@ -16,12 +16,14 @@ from retrieval.corpus import (
     Document,
     DocumentId,
     DocumentState,
+    JobId,
     Source,
     SourceId,
     VersionId,
 )
 from retrieval.errors import RefdeskError
 from retrieval.jobs import Lease
+from retrieval.ports import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,20 @@ class Connector(Protocol):
         ...
 
 
+@runtime_checkable
+class PartialConnector(Connector, Protocol):
+    """A connector that can list a part of its source, so that one changed file needs no whole listing."""
+
+    def list_paths(self, paths: Collection[str]) -> Iterator[ListedDocument]:
+        """Yield what `list_documents` would yield at or below these paths. Raises like it.
+
+        Args:
+            paths: External ids, or folders of them with "/" and without one at the end. What is not there
+                yields nothing.
+        """
+        ...
+
+
 class ConnectorMemory(Protocol):
     """A few facts that a connector keeps between syncs, for example the ETag of each page it has seen.
 
@@ -80,6 +96,26 @@ class ConnectorMemory(Protocol):
     def save(self, facts: Mapping[str, Any]) -> None:
         """Keep these facts (JSON values) in place of those before."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorParts:
+    """What a connector is made with, beside the source that it reads.
+
+    Attributes:
+        blobs: Where pushed bytes lie.
+        memory: What it keeps between syncs.
+        work_dir: A folder of its own, for example for a clone; may not exist yet, can be thrown away.
+        max_file_bytes: Larger documents are refused on fetch.
+        secret: The value of a secret that the source's options name; `SourceUnavailableError` when there is
+            none. Nobody keeps it longer than it takes to use it.
+    """
+
+    blobs: BlobStore
+    memory: ConnectorMemory
+    work_dir: Path
+    max_file_bytes: int
+    secret: Callable[[str], str]
 
 
 class Extractor(Protocol):
@@ -109,11 +145,12 @@ class Known:
 
     Attributes:
         acl_is_manual: A person set the access list; the source's own one no longer counts.
-        is_deleted: The document has a tombstone; listing it again revives it.
+        deleted_at: Since when it has a tombstone; listing it again revives it.
         needs_retry: It failed for a reason that may have passed.
     """
 
     document_id: DocumentId
+    external_id: str
     fingerprint: str
     title: str
     url: str
@@ -121,8 +158,13 @@ class Known:
     superseded_by: str
     acl: Acl
     acl_is_manual: bool
-    is_deleted: bool
+    deleted_at: datetime | None
     needs_retry: bool
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it has a tombstone."""
+        return self.deleted_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +215,14 @@ class IndexTarget:
     acl: Acl
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A sync under way: the job that it is, None outside the job board, and who asked for it."""
+
+    requested_by: str
+    id: JobId | None = None
+
+
 class DocumentStore(Protocol):
     """The catalogue, as far as ingestion writes it. Every method is one transaction.
 
@@ -188,7 +238,7 @@ class DocumentStore(Protocol):
         ...
 
     def register(
-        self, source: Source, listed: Sequence[ListedDocument], *, requested_by: str, reason: str
+        self, source: Source, listed: Sequence[ListedDocument], *, run: Run, reason: str
     ) -> list[DocumentId]:
         """Create or update documents whose content is new, with a job for each, in one transaction."""
         ...
@@ -205,8 +255,8 @@ class DocumentStore(Protocol):
         """Give documents a tombstone: unreadable from this commit on. Returns their chunks' ids."""
         ...
 
-    def note_sync(self, source_id: SourceId, *, error: IngestError | None) -> None:
-        """Record that a sync ended, and how."""
+    def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
+        """Record that a sync ended, and how. One of a part of the source does not make it fresh."""
         ...
 
     def document(self, document_id: DocumentId) -> Document:
@@ -227,6 +277,10 @@ class DocumentStore(Protocol):
         Returns:
             Ids of the chunks it replaced, or None when the lease was lost and nothing was changed.
         """
+        ...
+
+    def document_ids(self, source_id: SourceId) -> list[DocumentId]:
+        """Every document that a source ever had."""
         ...
 
     def chunk_ids(self, document_id: DocumentId) -> list[ChunkId]:

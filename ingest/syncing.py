@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from ingest.errors import IngestError, ListingShrankError
 from ingest.indexing import Indexer
-from ingest.ports import Connector, DocumentStore, Known, ListedDocument
+from ingest.ports import Connector, DocumentStore, Known, ListedDocument, PartialConnector, Run
 from retrieval.corpus import DocumentId, Source
 
 _BATCH = 200
 _MAX_DELETED_SHARE = 0.3
+_MAX_NAMES = 200
+"""Most documents of a class that a dry run names; the counts cover all of them."""
+
 _SMALL_SOURCE = 10
 """Below this many documents a share says nothing; only an empty listing is held back then."""
 
@@ -35,6 +40,22 @@ class Diff:
             "unchanged": len(self.unchanged),
             "deleted": len(self.deleted),
         }
+
+    @property
+    def n_lost(self) -> int:
+        """Deleted documents that were not just moved: no added one has the same fingerprint."""
+        moved_to = {item.fingerprint for item in self.added}
+        return sum(before.fingerprint not in moved_to for before in self.deleted)
+
+    def names(self, *, limit: int) -> dict[str, list[str]]:
+        """External ids of what changes, by what happens to it, in order; at most `limit` of each."""
+        changes: dict[str, Sequence[ListedDocument | Known]] = {
+            "added": self.added,
+            "modified": self.modified,
+            "touched": self.touched,
+            "deleted": self.deleted,
+        }
+        return {what: sorted(item.external_id for item in items)[:limit] for what, items in changes.items()}
 
 
 def diff_listing(
@@ -63,19 +84,43 @@ def diff_listing(
     return Diff(tuple(added), tuple(modified), tuple(touched), tuple(unchanged), tuple(gone))
 
 
-def guard(diff: Diff, *, confirmed: bool) -> None:
+def guard(diff: Diff, *, confirmed: bool, n_gone_before: int = 0) -> None:
     """Refuse a mass deletion that nobody confirmed.
+
+    Args:
+        confirmed: Somebody allowed it.
+        n_gone_before: Documents that partial syncs deleted since the last whole one: a mass deletion that
+            comes in small steps is one too.
 
     Raises:
         ListingShrankError: The listing is empty, or over 30 % of the known documents are gone from it.
     """
-    n_deleted = len(diff.deleted)
     n_kept = len(diff.modified) + len(diff.touched) + len(diff.unchanged)
-    n_known = n_deleted + n_kept
+    n_known = len(diff.deleted) + n_kept
     is_empty = n_kept + len(diff.added) == 0
-    is_large = n_known >= _SMALL_SOURCE and n_deleted > _MAX_DELETED_SHARE * n_known
-    if n_deleted and not confirmed and (is_empty or is_large):
-        raise ListingShrankError(f"{n_deleted} of {n_known} documents are gone from the source")
+    is_mass = _is_mass(diff.n_lost + n_gone_before, n_known - diff.n_lost)
+    if diff.n_lost and not confirmed and (is_empty or is_mass):
+        raise ListingShrankError(f"{diff.n_lost} of {n_known} documents are gone from the source")
+
+
+def lies_within(external_id: str, paths: Collection[str]) -> bool:
+    """Whether a document lies at or below one of the paths."""
+    return any(external_id == path or external_id.startswith(f"{path}/") for path in paths)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOrder:
+    """How to sync.
+
+    Attributes:
+        dry_run: Only find out what would change.
+        confirmed: Somebody allowed the deletions, however many.
+        paths: Only what lies at or below these paths, where the connector can list a part; empty for all.
+    """
+
+    dry_run: bool = False
+    confirmed: bool = False
+    paths: tuple[str, ...] = ()
 
 
 class Syncer:
@@ -91,44 +136,68 @@ class Syncer:
         source: Source,
         connector: Connector,
         *,
-        requested_by: str,
-        dry_run: bool,
-        confirmed: bool,
+        run: Run,
+        order: SyncOrder,
         progress: Callable[[int, int], None],
-    ) -> dict[str, int]:
+    ) -> dict[str, Any]:
         """Bring the catalogue up to a source's present listing.
 
         Args:
-            dry_run: Only count what would change.
-            confirmed: Somebody allowed the deletions, however many.
             progress: Called with the number of documents dealt with and their total.
 
         Returns:
-            Number of documents added, modified, touched, unchanged and deleted.
+            Number of documents added, modified, touched, unchanged and deleted; of a dry run also their
+            names under `diff`.
 
         Raises:
             SourceError: The source cannot be read, or the listing looks wrong; nothing was changed then.
         """
         try:
-            listed = list(connector.list_documents())
-            diff = diff_listing(listed, self._store.known(source.id), source, retry_failed=True)
-            guard(diff, confirmed=confirmed or dry_run)
+            diff, whole = self._compare(source, connector, order)
         except IngestError as error:
-            self._store.note_sync(source.id, error=error)
+            self._store.note_sync(source.id, error=error, whole=True)
             raise
-        if not dry_run:
-            self._apply(source, diff, requested_by, progress)
-            self._store.note_sync(source.id, error=None)
+        if order.dry_run:
+            return {**diff.counts(), "diff": diff.names(limit=_MAX_NAMES)}
+        self._apply(source, diff, run, progress)
+        self._store.note_sync(source.id, error=None, whole=whole)
         return diff.counts()
 
-    def _apply(
-        self, source: Source, diff: Diff, requested_by: str, progress: Callable[[int, int], None]
-    ) -> None:
+    def _compare(self, source: Source, connector: Connector, order: SyncOrder) -> tuple[Diff, bool]:
+        """What has changed, and whether the whole source was compared."""
+        known = self._store.known(source.id)
+        if order.paths and not order.dry_run and isinstance(connector, PartialConnector):
+            diff = self._compare_part(source, connector, known, order.paths)
+            if diff is not None:
+                return diff, False
+        listed = list(connector.list_documents())
+        diff = diff_listing(listed, known, source, retry_failed=True)
+        guard(
+            diff,
+            confirmed=order.confirmed or order.dry_run,
+            n_gone_before=_n_gone_since(known, {item.external_id for item in listed}, source.synced_at),
+        )
+        return diff, True
+
+    def _compare_part(
+        self, source: Source, connector: PartialConnector, known: Mapping[str, Known], paths: tuple[str, ...]
+    ) -> Diff | None:
+        """What has changed below these paths; None when so much is gone that the whole source must tell."""
+        listed = list(connector.list_paths(paths))
+        within = {id_: before for id_, before in known.items() if lies_within(id_, paths)}
+        diff = diff_listing(listed, within, source, retry_failed=False)
+        n_left = sum(not before.is_deleted for before in known.values()) - diff.n_lost
+        n_gone = diff.n_lost + _n_gone_since(known, set(), source.synced_at)
+        if diff.n_lost and (n_left == 0 or _is_mass(n_gone, n_left)):
+            return None
+        return diff
+
+    def _apply(self, source: Source, diff: Diff, run: Run, progress: Callable[[int, int], None]) -> None:
         total = len(diff.added) + len(diff.modified) + len(diff.touched) + len(diff.deleted)
         done = 0
         for reason, items in (("added", diff.added), ("modified", diff.modified)):
             for batch in _batches(items):
-                self._store.register(source, batch, requested_by=requested_by, reason=reason)
+                self._store.register(source, batch, run=run, reason=reason)
                 progress(done := done + len(batch), total)
         for batch in _batches(diff.touched):
             self._indexer.apply_access(self._store.update_details(source, batch))
@@ -137,6 +206,13 @@ class Syncer:
             buried = [known.document_id for known in diff.deleted[start : start + _BATCH]]
             self.bury(buried)
             progress(done := done + len(buried), total)
+
+    def clear(self, source: Source) -> dict[str, int]:
+        """Take everything of a removed source out of catalogue and index. Returns the number of documents."""
+        document_ids = self._store.document_ids(source.id)
+        for start in range(0, len(document_ids), _BATCH):
+            self.bury(document_ids[start : start + _BATCH])
+        return {"deleted": len(document_ids)}
 
     def bury(self, document_ids: Sequence[DocumentId]) -> None:
         """Delete documents: unreadable first, then out of the index."""
@@ -152,6 +228,25 @@ def _details_differ(item: ListedDocument, before: Known, source: Source) -> bool
     if (item.url, item.superseded_by) != (before.url, before.superseded_by):
         return True
     return not before.acl_is_manual and (item.acl or source.default_acl) != before.acl
+
+
+def _is_mass(n_gone: int, n_left: int) -> bool:
+    n_known = n_gone + n_left
+    return n_known >= _SMALL_SOURCE and n_gone > _MAX_DELETED_SHARE * n_known
+
+
+def _n_gone_since(known: Mapping[str, Known], listed_ids: Collection[str], moment: datetime | None) -> int:
+    """Documents that were deleted after a moment and are nowhere else now; 0 without a moment."""
+    if moment is None:
+        return 0
+    living = {before.fingerprint for before in known.values() if not before.is_deleted}
+    return sum(
+        before.deleted_at is not None
+        and before.deleted_at > moment
+        and id_ not in listed_ids
+        and before.fingerprint not in living
+        for id_, before in known.items()
+    )
 
 
 def _batches(items: Sequence[ListedDocument]) -> list[Sequence[ListedDocument]]:

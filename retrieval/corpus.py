@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 from retrieval.access import Acl
 
@@ -90,6 +90,32 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceKind:
+    """A kind of source, as people configure it. `workers.wiring` says which connector reads it.
+
+    Attributes:
+        location: What a source of the kind has to name: the absolute `path` of something on the desk's
+            machine, an `address`, or `nothing`.
+        is_read: Whether the desk reads it by itself, so that it can be synced. Adding or re-pointing such a
+            source is for administrators: the desk may be able to read what the caller is not.
+    """
+
+    name: str
+    location: Literal["path", "address", "nothing"]
+    is_read: bool = True
+
+
+SOURCE_KINDS: Mapping[str, SourceKind] = {
+    kind.name: kind
+    for kind in (
+        SourceKind("folder", "path"),
+        SourceKind("push", "nothing", is_read=False),
+    )
+}
+"""Every kind by its name; another one is a line here and a line in `workers.wiring`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A configured origin of documents.
 
@@ -102,6 +128,7 @@ class Source:
         freshness_s: Age of the last good sync that the owner accepts, seconds; None for any.
         next_sync_at: When the schedule syncs next.
         paused_at: Since when syncing and indexing of the source are held, None when they are not.
+        removed_at: Since when it is no more; only work that tidies up after it still sees it.
     """
 
     id: SourceId
@@ -118,6 +145,22 @@ class Source:
     freshness_s: int | None = None
     next_sync_at: datetime | None = None
     paused_at: datetime | None = None
+    removed_at: datetime | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the desk reads it by itself."""
+        return self.kind not in SOURCE_KINDS or SOURCE_KINDS[self.kind].is_read
+
+    def age_s(self, now: datetime) -> float | None:
+        """Seconds since the last good sync of the whole source, None before the first one."""
+        return None if self.synced_at is None else max((now - self.synced_at).total_seconds(), 0.0)
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether its documents may be older than the owner accepts."""
+        if self.freshness_s is None or not self.is_read:
+            return False
+        return (now - (self.synced_at or self.created_at)).total_seconds() > self.freshness_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,15 @@ from retrieval.corpus import DocumentId, JobId, SourceId
 
 
 class JobKind(StrEnum):
-    """What a job does; each kind is one Celery task (`TASK_NAMES`)."""
+    """What a job does; each kind is one Celery task (`TASK_NAMES`), but for `reindex`.
+
+    A `reindex` job stands for the index jobs of many documents, which carry its id as their run; it is done
+    as soon as they are accepted.
+    """
 
     INDEX = "index"
     SYNC = "sync"
+    REINDEX = "reindex"
 
 
 class JobState(StrEnum):
@@ -42,6 +47,15 @@ ACCESS_ONLY = "access_only"
 FORCE = "force"
 """Parameter of an index job: parse and write again even when the bytes are the same."""
 
+DRY_RUN = "dry_run"
+"""Parameter of a sync job: find out what would change, and change nothing."""
+
+PATHS = "paths"
+"""Parameter of a sync job: only what lies at or below these paths is compared; absent for everything."""
+
+CONFIRM_DELETIONS = "confirm_deletions"
+"""Parameter of a sync job: somebody allowed the deletions, however many."""
+
 MAX_ATTEMPTS = 3
 """After this many failed attempts a document is quarantined."""
 
@@ -55,7 +69,10 @@ class Job:
         parameters: What the requester asked for, for example `{"dry_run": true}`.
         report: What came of it, for example counts of a sync.
         done: Units finished of `total`; what a unit is depends on the kind. `total` 0 means not known yet.
-        run_id: The sync job that found this job's document, None when a person asked.
+        run_id: The sync job that found this job's document, or the re-indexing of many documents that it
+            belongs to; None when a person asked for this one.
+        not_before: When the next attempt is due, None when at once.
+        lease_until: When a running job's worker is given up on unless it shows signs of life.
     """
 
     id: JobId
@@ -76,6 +93,23 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     run_id: JobId | None = None
+    not_before: datetime | None = None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocuments:
+    """What became of the documents that a run queued. One that a later run queues anew counts there."""
+
+    live: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    unfinished: int = 0
+
+    @property
+    def total(self) -> int:
+        """Documents that the run queued."""
+        return self.live + self.failed + self.cancelled + self.unfinished
 
 
 @dataclass(frozen=True, slots=True)

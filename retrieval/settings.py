@@ -8,6 +8,7 @@ composition roots call `load_settings`; everything else is handed values.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -112,6 +113,31 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # validated by pydantic
     except (ValidationError, OSError, ValueError) as error:
         raise InvalidSettingsError(_first_line(error)) from error
+
+
+def read_secret(settings: Settings, name: str) -> str:
+    """The secret that a source names: the environment's `REFDESK_SECRET_<NAME>`, else a file of that name.
+
+    Only composition roots call this, for connectors that they make. The desk's own secrets (`refdesk_…`) are
+    not to be had: whoever adds a source could send them to a server of theirs.
+
+    Raises:
+        InvalidSettingsError: There is none, the name is one of the desk's own, or it is not made of letters,
+            digits and underscores.
+    """
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) is None:
+        raise InvalidSettingsError("a secret's name is made of letters, digits and underscores")
+    if name.lower().startswith("refdesk_"):
+        raise InvalidSettingsError(f"{name} is a secret of the desk itself; a source cannot have it")
+    value = os.environ.get(f"REFDESK_SECRET_{name.upper()}")
+    if value is not None:
+        return value
+    try:
+        if settings.secrets is not None:
+            return (settings.secrets / name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidSettingsError(f"the secret {name} cannot be read") from error
+    raise InvalidSettingsError(f"there is no secret {name}: set REFDESK_SECRET_{name.upper()}")
 
 
 def _first_line(error: Exception) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
+from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
 from retrieval.corpus import (
     Document,
     DocumentId,
+    DocumentState,
     SourceId,
     Version,
     content_hash,
@@ -25,7 +27,9 @@ from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, No
 from retrieval.jobs import Job
 from retrieval.wiring import utc_now
 from serving.desk import Desk
+from serving.explaining import Explanation, explain
 from serving.scopes import is_admin
+from serving.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Documents:
         """Work on this desk's catalogue and blobs."""
         self._desk = desk
         self._upkeep = SqlUpkeep(desk.database, utc_now)
+        self._reindexing = SqlReindexing(desk.database, utc_now)
 
     def push(self, principal: Principal, push: Push, *, request_id: str) -> tuple[Document, Job]:
         """Accept a document for indexing; it and its job are committed on return.
@@ -125,7 +130,7 @@ class Documents:
             if all(seen.source.id != source.id for seen in self._desk.corpus.sources(principal)):
                 raise NotFoundError(f"no source {push.source_id}")
             raise NotPermittedError("only the owner of the source pushes documents into it")
-        if source.kind != "push":
+        if source.is_read:
             raise ConflictError("the desk reads this source by itself; push into one of the kind `push`")
         if not push.content:
             raise InvalidQueryError("the document has no content")
@@ -164,10 +169,46 @@ class Documents:
         return job
 
     def reindex(self, principal: Principal, document_id: DocumentId, *, request_id: str) -> Job:
-        """Queue a document for reading it anew; clicked again meanwhile, the same job. Raises as `delete`."""
+        """Queue a document for reading it anew; clicked again meanwhile, the same job.
+
+        Raises:
+            NotFoundError, NotPermittedError: As for `delete`.
+            ConflictError: Its source is paused.
+        """
         document = self._managed(principal, document_id)
+        if self._desk.corpus.source(document.source_id).paused_at is not None:
+            raise ConflictError("the document's source is paused; let it go on first")
         self._note("document.reindex", principal, request_id, {"document_id": document.id})
         return self._upkeep.reindex(document.id, requested_by=principal.user_id)
+
+    def reindex_many(self, principal: Principal, selection: Selection, *, request_id: str) -> Requeued:
+        """Queue everything of a selection that the principal owns, administrators everything of it."""
+        own = selection if is_admin(principal) else replace(selection, owned_by=principal)
+        return self._requeue(principal, own, request_id)
+
+    def reindex_source(
+        self, principal: Principal, source_id: SourceId, selection: Selection, *, request_id: str
+    ) -> Requeued:
+        """Queue documents of a source, for its owner.
+
+        Raises:
+            NotFoundError: There is no such source, or the principal may not know of it.
+            NotPermittedError: It is somebody else's.
+            ConflictError: It is paused.
+        """
+        source = Sources(self._desk).managed(principal, source_id)
+        if source.paused_at is not None:
+            raise ConflictError("the source is paused; let it go on first")
+        return self._requeue(principal, replace(selection, source_id=source.id), request_id)
+
+    def _requeue(self, principal: Principal, selection: Selection, request_id: str) -> Requeued:
+        body = {
+            "source_id": selection.source_id or "",
+            "path": selection.path,
+            "only_failed": selection.only_failed,
+        }
+        self._note("documents.reindex", principal, request_id, body)
+        return self._reindexing.reindex(selection, requested_by=principal.user_id)
 
     def set_acl(
         self, principal: Principal, document_id: DocumentId, acl: AclChange, *, request_id: str
@@ -189,6 +230,20 @@ class Documents:
     def may_manage(self, principal: Principal, document: Document) -> bool:
         """Whether the principal may delete, re-index and share a document that it can see."""
         return document.acl.owner == principal.user_id or is_admin(principal)
+
+    def explanations(self, documents: Sequence[Document]) -> dict[DocumentId, Explanation]:
+        """What there is to say about documents that are not well or not done yet.
+
+        Access:
+            The caller has checked that the principal may read these documents. The sentences name no user
+            and nothing of other documents.
+        """
+        unwell = [each for each in documents if each.state is not DocumentState.LIVE]
+        jobs = self._desk.jobs.active_jobs_of([each.id for each in unwell]) if unwell else {}
+        sources = {id_: self._desk.corpus.source(id_) for id_ in {each.source_id for each in unwell}}
+        now = utc_now()
+        found = {each.id: explain(each, jobs.get(each.id), sources[each.source_id], now) for each in unwell}
+        return {id_: explanation for id_, explanation in found.items() if explanation is not None}
 
     def history(self, principal: Principal, document_id: DocumentId) -> History:
         """What happened to a document. Raises `NotFoundError` when it may not be read."""

@@ -40,6 +40,7 @@ from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
 from workers.relay import Relay
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox, register
+from workers.watching import WATCH, Watchers
 from workers.wiring import index_fingerprint, open_toolbox
 
 _log = logging.getLogger(__name__)
@@ -57,11 +58,14 @@ class EmbeddedDesk:
 
 
 @contextmanager
-def open_embedded(settings: Settings) -> Iterator[EmbeddedDesk]:
+def open_embedded(settings: Settings, *, watch: bool = False) -> Iterator[EmbeddedDesk]:
     """A running desk: answers questions and works on jobs until the block ends.
 
     Work that a killed desk left unfinished goes on by itself; after such an end the index is compared with
     the catalogue first.
+
+    Args:
+        watch: Also take changes of the folders in at once that have the option `watch`.
 
     Raises:
         AlreadyRunningError: Another process holds the state folder.
@@ -77,6 +81,10 @@ def open_embedded(settings: Settings) -> Iterator[EmbeddedDesk]:
         desk = stack.enter_context(open_desk(settings, corpus, toolbox.indexer.active))
         _load_directory(settings.directory, desk)
         stack.enter_context(_working(toolbox, worker_settings))
+        if watch:
+            watchers = Watchers(desk.corpus.every_source, toolbox.jobs)
+            watchers.start()
+            stack.callback(watchers.stop)
         yield EmbeddedDesk(desk, toolbox)
 
 
@@ -97,7 +105,7 @@ def _working(toolbox: Toolbox, settings: WorkerSettings) -> Iterator[None]:
     app = make_app(IN_PROCESS_BROKER)
     register(app, toolbox)
     worker = InProcessWorker(app, concurrency=settings.concurrency)
-    relay = Relay(app, toolbox.jobs, settings)
+    relay = Relay(app, toolbox.jobs, settings, toolbox.schedule)
     worker.start()
     relay.start()
     try:
@@ -137,16 +145,23 @@ def docs_source(settings: Settings, desk: Desk) -> Source | None:
     owner = UserId(settings.owner)
     for name in (folder.name, str(folder)):
         try:
-            return sources.create(source_id, name=name, kind="folder", location=str(folder), owner=owner)
+            return sources.create(
+                source_id,
+                name=name,
+                kind="folder",
+                location=str(folder),
+                owner=owner,
+                options={WATCH: True},
+            )
         except ConflictError:
             continue
     raise ConflictError(f"the source of {folder} cannot be made")
 
 
 def request_docs_sync(settings: Settings, desk: Desk) -> Job | None:
-    """Ask for a sync of the folder in the settings; None without one."""
+    """Ask for a sync of the folder in the settings; None without one, and while it is paused."""
     source = docs_source(settings, desk)
-    if source is None:
+    if source is None or source.paused_at is not None:
         return None
     request = JobRequest(JobKind.SYNC, requested_by=settings.owner, reason="start", source_id=source.id)
     return desk.jobs.accept(request)

@@ -1,25 +1,28 @@
-"""What owners and administrators do with sources, and who sees which job."""
+"""What owners and administrators do with sources."""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
+from typing import Any
 
-from retrieval.access import Acl, Principal, permits
+from retrieval.access import Acl, Principal
 from retrieval.adapters.sql.corpus import SourceSummary
 from retrieval.adapters.sql.jobs import JobRequest
-from retrieval.adapters.sql.sources import SqlSources
-from retrieval.adapters.sql.upkeep import SqlUpkeep
-from retrieval.corpus import JobId, Source, SourceId
+from retrieval.adapters.sql.sources import SourceChange, SqlSources
+from retrieval.corpus import SOURCE_KINDS, Source, SourceId, pushed_key
 from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
-from retrieval.jobs import Job, JobKind
+from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
 from retrieval.wiring import utc_now
 from serving.desk import Desk
+from serving.explaining import Explanation, explain_source
+from serving.jobs import FollowedJob, followed
 from serving.scopes import is_admin
 
-KINDS = ("folder", "push")
+MAX_OPTIONS_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class NewSource:
     location: str
     acl: Acl
     id: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Sources:
@@ -58,18 +62,21 @@ class Sources:
         """Add a source that the principal owns.
 
         Raises:
-            NotPermittedError: A folder is named by somebody who is no administrator: the desk may be able
-                to read files that the caller is not.
-            InvalidQueryError: A kind is unknown, or a folder is not named by an absolute path.
+            NotPermittedError: The desk would read it by itself, and the caller is no administrator: the desk
+                may be able to read what the caller is not.
+            InvalidQueryError: A kind is unknown, or the location or the options are none for it.
             ConflictError: The id or name is taken.
         """
-        if new.kind not in KINDS:
-            raise InvalidQueryError(f"kind must be one of {', '.join(KINDS)}")
-        if new.kind == "folder":
-            if not is_admin(principal):
-                raise NotPermittedError("adding a folder of the desk's machine needs the scope admin")
-            if not PurePath(new.location).is_absolute():
-                raise InvalidQueryError("location must be an absolute path")
+        kind = SOURCE_KINDS.get(new.kind)
+        if kind is None:
+            raise InvalidQueryError(f"kind must be one of {', '.join(SOURCE_KINDS)}")
+        if kind.is_read and not is_admin(principal):
+            raise NotPermittedError("adding a source that the desk reads by itself needs the scope admin")
+        if kind.location == "path" and not PurePath(new.location).is_absolute():
+            raise InvalidQueryError("location must be an absolute path")
+        if kind.location == "address" and not new.location:
+            raise InvalidQueryError("location must be an address")
+        _check_options(new.options)
         source_id = SourceId(new.id or str(uuid.uuid4()))
         self._desk.audit.append(
             "source.create",
@@ -81,11 +88,82 @@ class Sources:
             source_id,
             name=new.name,
             kind=new.kind,
-            location=new.location if new.kind == "folder" else "",
+            location="" if kind.location == "nothing" else new.location,
+            options=new.options,
             owner=new.acl.owner,
             allow=new.acl.allow,
             deny=new.acl.deny,
         )
+
+    def explanations(self, principal: Principal, sources: Sequence[Source]) -> dict[SourceId, Explanation]:
+        """What there is to say about those sources that the principal may manage."""
+        own = [source for source in sources if self.may_manage(principal, source)]
+        runs = self._desk.jobs.newest_runs_of([source.id for source in own])
+        now = utc_now()
+        found = {source.id: explain_source(source, runs.get(source.id), now) for source in own}
+        return {id_: explanation for id_, explanation in found.items() if explanation is not None}
+
+    def one(self, principal: Principal, source_id: SourceId) -> SourceSummary:
+        """One source, as in `visible`.
+
+        Raises:
+            NotFoundError: There is no such source, or the principal may not know of it.
+        """
+        for summary in self.visible(principal):
+            if summary.source.id == source_id:
+                return summary
+        raise NotFoundError(f"no source {source_id}")
+
+    def change(
+        self, principal: Principal, source_id: SourceId, change: SourceChange, *, request_id: str
+    ) -> SourceSummary:
+        """Change a source.
+
+        Raises:
+            NotFoundError: There is no such source, or the principal may not know of it.
+            NotPermittedError: It is somebody else's, or the options of a source that the desk reads by
+                itself are changed by somebody who is no administrator.
+            InvalidQueryError: The options are too large.
+            ConflictError: The name is taken, or there is nothing to schedule.
+        """
+        source = self.managed(principal, source_id)
+        if change.options is not None:
+            if source.is_read and not is_admin(principal):
+                raise NotPermittedError("changing what the desk reads by itself needs the scope admin")
+            _check_options(change.options)
+        if change.sync_every_s and not source.is_read:
+            raise ConflictError("documents of this source are pushed; there is nothing to sync")
+        asked = {name: value for name, value in asdict(change).items() if value is not None}
+        if change.options is not None:
+            asked["options"] = sorted(change.options)  # their names only
+        self._desk.audit.append(
+            "source.change",
+            principal=principal.user_id,
+            request_id=request_id,
+            body={"source_id": source_id, **asked},
+        )
+        self._stored.change(source_id, change)
+        return self.one(principal, source_id)
+
+    def remove(self, principal: Principal, source_id: SourceId, *, request_id: str) -> Job:
+        """Remove a source: nobody reads its documents from now on; the job takes them out of the index.
+
+        Raises:
+            NotFoundError: There is no such source, or the principal may not know of it.
+            NotPermittedError: It is somebody else's.
+        """
+        source = self.managed(principal, source_id)
+        self._desk.audit.append(
+            "source.remove",
+            principal=principal.user_id,
+            request_id=request_id,
+            body={"source_id": source_id},
+        )
+        job, document_ids = self._stored.remove(source_id, requested_by=principal.user_id)
+        if not source.is_read:
+            for document_id in document_ids:
+                self._desk.blobs.delete(pushed_key(document_id))
+        return job
 
     def sync(
         self, principal: Principal, source_id: SourceId, *, dry_run: bool, confirm_deletions: bool
@@ -95,12 +173,15 @@ class Sources:
         Raises:
             NotFoundError: There is no such source, or the principal may not know of it.
             NotPermittedError: It is somebody else's.
-            ConflictError: Documents of this source are pushed, or a different sync is under way.
+            ConflictError: Documents of this source are pushed, it is paused, or a different sync is under
+                way.
         """
-        source = self._managed(principal, source_id)
-        if source.kind == "push":
+        source = self.managed(principal, source_id)
+        if not source.is_read:
             raise ConflictError("documents of this source are pushed; there is nothing to sync")
-        parameters = {"dry_run": dry_run, "confirm_deletions": confirm_deletions}
+        if source.paused_at is not None:
+            raise ConflictError("the source is paused; let it go on first")
+        parameters = {DRY_RUN: dry_run, CONFIRM_DELETIONS: confirm_deletions}
         newest = self._desk.jobs.jobs_of(source_id=source.id, limit=1)
         if newest and not newest[0].state.is_finished and not _asks_for(newest[0], parameters):
             raise ConflictError("another sync of this source is under way; ask again when it is done")
@@ -109,16 +190,22 @@ class Sources:
         )
         return self._desk.jobs.accept(request)
 
-    def runs(self, principal: Principal, source_id: SourceId, *, limit: int) -> list[Job]:
+    def runs(self, principal: Principal, source_id: SourceId, *, limit: int) -> list[FollowedJob]:
         """Syncs of a source, newest first. Their counts cover all its documents. Raises as `sync`."""
-        source = self._managed(principal, source_id)
-        return self._desk.jobs.jobs_of(source_id=source.id, limit=limit)
+        source = self.managed(principal, source_id)
+        return followed(self._desk, self._desk.jobs.jobs_of(source_id=source.id, limit=limit))
 
     def may_manage(self, principal: Principal, source: Source) -> bool:
         """Whether the principal may sync a source and see where it comes from."""
         return source.default_acl.owner == principal.user_id or is_admin(principal)
 
-    def _managed(self, principal: Principal, source_id: SourceId) -> Source:
+    def managed(self, principal: Principal, source_id: SourceId) -> Source:
+        """A source that the principal may manage.
+
+        Raises:
+            NotFoundError: There is no such source, or the principal may not know of it.
+            NotPermittedError: It is somebody else's.
+        """
         source = self._desk.corpus.source(source_id)
         if self.may_manage(principal, source):
             return source
@@ -127,52 +214,10 @@ class Sources:
         raise NotPermittedError("only the owner of the source may do this")
 
 
-class Jobs:
-    """Accepted work, as one principal at a time may see and cancel it.
-
-    Access:
-        A job about a document shows to its requester and the document's owner as long as the access list
-        lets them read the document, a job about a source to its requester and the source's owner.
-        Administrators see every job. Everything else looks absent.
-    """
-
-    def __init__(self, desk: Desk) -> None:
-        """Work on this desk's job board."""
-        self._desk = desk
-        self._upkeep = SqlUpkeep(desk.database, utc_now)
-
-    def unfinished(self, principal: Principal, *, limit: int) -> list[Job]:
-        """Jobs that wait or run, newest first."""
-        return self._desk.corpus.unfinished_jobs(principal, of_everybody=is_admin(principal), limit=limit)
-
-    def job(self, principal: Principal, job_id: JobId) -> Job:
-        """One job.
-
-        Raises:
-            NotFoundError: There is no such job, or the principal may not know of it.
-        """
-        job = self._desk.jobs.job(job_id)
-        if not is_admin(principal) and not self._shows(job, principal):
-            raise NotFoundError(f"no job {job_id}")
-        return job
-
-    def cancel(self, principal: Principal, job_id: JobId) -> Job:
-        """Cancel a job; one that is finished is returned as it is. Raises as `job`."""
-        self.job(principal, job_id)
-        job = self._desk.jobs.cancel(job_id)
-        self._upkeep.settle_cancelled(job_id)
-        return job
-
-    def _shows(self, job: Job, principal: Principal) -> bool:
-        if job.document_id is not None:
-            acl = self._desk.corpus.record(job.document_id).acl
-        elif job.source_id is not None:
-            acl = self._desk.corpus.source(job.source_id).default_acl
-        else:
-            return job.requested_by == principal.user_id
-        is_concerned = principal.user_id in (job.requested_by, acl.owner)
-        return is_concerned and (job.document_id is None or permits(acl, principal))
-
-
 def _asks_for(job: Job, parameters: Mapping[str, bool]) -> bool:
     return all(bool(job.parameters.get(name)) == value for name, value in parameters.items())
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if len(json.dumps(options)) > MAX_OPTIONS_BYTES:
+        raise InvalidQueryError(f"options take over {MAX_OPTIONS_BYTES} bytes")

@@ -30,7 +30,7 @@ def main() -> None:
     with open_corpus(settings) as corpus, open_toolbox(settings, corpus, worker) as toolbox:
         app = make_app(settings.broker_url)
         register(app, toolbox)
-        relay = Relay(app, toolbox.jobs, worker)
+        relay = Relay(app, toolbox.jobs, worker, toolbox.schedule)
         relay.start()
         try:
             app.worker_main(["worker", "--pool=threads", f"--concurrency={worker.concurrency}"])

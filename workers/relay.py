@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.errors import CatalogueUnavailableError
+from workers.schedule import Schedule
 from workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -20,11 +21,12 @@ _BATCH = 200
 class Relay:
     """A thread that sends what the outbox holds. Several may run at once: a task sent twice does nothing."""
 
-    def __init__(self, app: Celery, jobs: SqlJobs, settings: WorkerSettings) -> None:
-        """Send tasks of `jobs` through `app`; call `start` to begin."""
+    def __init__(self, app: Celery, jobs: SqlJobs, settings: WorkerSettings, schedule: Schedule) -> None:
+        """Send tasks of `jobs` through `app`, and accept what `schedule` says; call `start` to begin."""
         self._app = app
         self._jobs = jobs
         self._settings = settings
+        self._schedule = schedule
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -43,6 +45,7 @@ class Relay:
             try:
                 if time.monotonic() >= reap_at:
                     self._jobs.requeue_lost()
+                    self._schedule.accept_due()
                     reap_at = time.monotonic() + self._settings.reaper_interval_s
                 self._send()
             except (CatalogueUnavailableError, OperationalError) as error:

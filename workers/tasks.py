@@ -10,15 +10,16 @@ from celery import Celery
 
 from ingest.indexing import Indexer
 from ingest.pipeline import Pipeline
-from ingest.ports import Connector, DocumentStore
-from ingest.syncing import Syncer
+from ingest.ports import Connector, DocumentStore, Run
+from ingest.syncing import Syncer, SyncOrder
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import JobId, Source
 from retrieval.errors import RefdeskError
-from retrieval.jobs import TASK_NAMES, JobKind, Lease
+from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, PATHS, TASK_NAMES, JobKind, Lease
 from workers.memory import return_free_memory
 from workers.retries import Verdict
 from workers.running import Heartbeat, JobRunner
+from workers.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Toolbox:
     syncer: Syncer
     connector_for: Callable[[Source], Connector]
     runner: JobRunner
+    schedule: Schedule
     concurrency: int
 
 
@@ -59,12 +61,17 @@ def _sync(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, 
     if lease.job.source_id is None:
         raise ValueError("a sync job names no source")
     source = toolbox.store.source(lease.job.source_id)
+    if source.removed_at is not None:
+        return toolbox.syncer.clear(source)
     return toolbox.syncer.sync(
         source,
         toolbox.connector_for(source),
-        requested_by=lease.job.requested_by,
-        dry_run=bool(lease.job.parameters.get("dry_run")),
-        confirmed=bool(lease.job.parameters.get("confirm_deletions")),
+        run=Run(lease.job.requested_by, lease.job.id),
+        order=SyncOrder(
+            dry_run=bool(lease.job.parameters.get(DRY_RUN)),
+            confirmed=bool(lease.job.parameters.get(CONFIRM_DELETIONS)),
+            paths=tuple(lease.job.parameters.get(PATHS, ())),
+        ),
         progress=lambda done, total: _note(heartbeat, done, total),
     )
 

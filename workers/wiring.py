@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from ingest.adapters.sql_store import SqlDocumentStore
+from ingest.connector_memory import BlobMemory
+from ingest.errors import SourceUnavailableError
 from ingest.indexing import Indexer, OpenIndex, initial_index
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
-from ingest.ports import Connector
+from ingest.ports import Connector, ConnectorParts
 from ingest.sandbox import SandboxExtractor, SandboxSettings
 from ingest.settings import ChunkingSettings
-from ingest.sources.folder import FolderConnector
-from ingest.sources.push import PushConnector
+from ingest.sources import folder, push
 from ingest.syncing import Syncer
 from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds
 from retrieval.adapters.sql.jobs import SqlJobs
+from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Source
 from retrieval.ports import BlobStore
-from retrieval.settings import Settings
+from retrieval.settings import InvalidSettingsError, Settings, read_secret
 from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, utc_now
 from workers.running import JobRunner
+from workers.schedule import Schedule
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
 
@@ -56,7 +58,7 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
             max_file_bytes=settings.max_file_mb * 2**20,
         )
     )
-    connector_for = connectors(settings, corpus.blobs)
+    connector_for = connectors(settings, corpus.blobs, lambda name: read_secret(settings, name))
     pipeline = Pipeline(
         store=store,
         blobs=corpus.blobs,
@@ -76,6 +78,7 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
             syncer=Syncer(store, indexer),
             connector_for=connector_for,
             runner=JobRunner(jobs, lease_s=worker.lease_s),
+            schedule=Schedule(SqlSources(corpus.database, utc_now), utc_now),
             concurrency=worker.concurrency,
         )
     finally:
@@ -89,17 +92,40 @@ def index_fingerprint(settings: Settings, corpus: Corpus) -> str:
     return "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
 
 
-def connectors(settings: Settings, blobs: BlobStore) -> Callable[[Source], Connector]:
-    """The connector of a source, by its kind."""
+CONNECTORS: Mapping[str, Callable[[Source, ConnectorParts], Connector]] = {
+    "folder": folder.connector,
+    "push": push.connector,
+}
+"""What makes the connector of each kind in `retrieval.corpus.SOURCE_KINDS`."""
+
+
+def connectors(
+    settings: Settings, blobs: BlobStore, secret: Callable[[str], str]
+) -> Callable[[Source], Connector]:
+    """The connector of a source, by its kind.
+
+    Args:
+        secret: Reads a secret by its name; handed in by the composition root.
+    """
+
+    def looked_up(name: str) -> str:
+        try:
+            return secret(name)
+        except InvalidSettingsError as error:
+            raise SourceUnavailableError(error.message) from error
 
     def connector_for(source: Source) -> Connector:
-        if source.kind == "push":
-            return PushConnector(source.id, blobs)
-        return FolderConnector(
-            Path(source.location),
-            default_owner=source.default_acl.owner,
+        make = CONNECTORS.get(source.kind)
+        if make is None:
+            raise SourceUnavailableError(f"this desk reads no sources of the kind {source.kind}")
+        parts = ConnectorParts(
+            blobs=blobs,
+            memory=BlobMemory(blobs, source.id),
+            work_dir=settings.data / "connectors" / source.id,
             max_file_bytes=settings.max_file_mb * 2**20,
+            secret=looked_up,
         )
+        return make(source, parts)
 
     return connector_for
 

@@ -8,12 +8,13 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from ingest.errors import IngestError
+from ingest.errors import IngestError, ListingShrankError
 from ingest.ports import (
     IndexableChunk,
     IndexTarget,
     Known,
     ListedDocument,
+    Run,
     StagedVersion,
 )
 from retrieval.access import Acl
@@ -68,12 +69,14 @@ class SqlDocumentStore:
         return {row.external_id: _to_known(row, acls[row.id]) for row in rows}
 
     def register(
-        self, source: Source, listed: Sequence[ListedDocument], *, requested_by: str, reason: str
+        self, source: Source, listed: Sequence[ListedDocument], *, run: Run, reason: str
     ) -> list[DocumentId]:
         """See `DocumentStore.register`."""
         now = self._clock()
         ids = [document_id_for(source.id, item.external_id) for item in listed]
         with self._database.write() as session:
+            if session.get_one(SourceRow, source.id).removed_at is not None:
+                return []  # removed while it was listed: nothing of it comes back
             for document_id, item in zip(ids, listed, strict=True):
                 row = session.get(DocumentRow, document_id)
                 if row is None:
@@ -87,10 +90,11 @@ class SqlDocumentStore:
                 row.fingerprint, row.size_bytes = item.fingerprint, item.size_bytes
                 request = JobRequest(
                     JobKind.INDEX,
-                    requested_by,
+                    run.requested_by,
                     reason,
                     document_id=document_id,
                     parameters={FORCE: same_content},
+                    run_id=run.id,
                 )
                 jobs.accept(session, request, now)
         return ids
@@ -132,13 +136,16 @@ class SqlDocumentStore:
                 )
         return chunk_ids
 
-    def note_sync(self, source_id: SourceId, *, error: IngestError | None) -> None:
+    def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
         """See `DocumentStore.note_sync`."""
         with self._database.write() as session:
             row = session.get_one(SourceRow, source_id)
-            row.error_code = "" if error is None else error.code
-            row.error_message = "" if error is None else error.message
-            if error is None:
+            if error is not None:
+                row.error_code, row.error_message = error.code, error.message
+                return
+            if whole or row.error_code != ListingShrankError.code:  # a held deletion is for a whole sync
+                row.error_code, row.error_message = "", ""
+            if whole:
                 row.synced_at = self._clock()
 
     def document(self, document_id: DocumentId) -> Document:
@@ -198,6 +205,12 @@ class SqlDocumentStore:
                 ChunkRow.document_id == document.id, ChunkRow.version_id != version_id
             )
             return [ChunkId(id_) for id_ in session.scalars(replaced)]
+
+    def document_ids(self, source_id: SourceId) -> list[DocumentId]:
+        """See `DocumentStore.document_ids`."""
+        with self._database.read() as session:
+            query = select(DocumentRow.id).where(DocumentRow.source_id == source_id)
+            return [DocumentId(id_) for id_ in session.scalars(query)]
 
     def chunk_ids(self, document_id: DocumentId) -> list[ChunkId]:
         """See `DocumentStore.chunk_ids`."""
@@ -306,6 +319,7 @@ def _to_known(row: DocumentRow, acl: Acl) -> Known:
     unfinished_business = row.state == DocumentState.QUARANTINED and row.retryable
     return Known(
         document_id=DocumentId(row.id),
+        external_id=row.external_id,
         fingerprint=row.fingerprint,
         title=row.source_title,
         url=row.url,
@@ -313,7 +327,7 @@ def _to_known(row: DocumentRow, acl: Acl) -> Known:
         superseded_by=row.superseded_by,
         acl=acl,
         acl_is_manual=row.acl_origin == "manual",
-        is_deleted=row.deleted_at is not None,
+        deleted_at=row.deleted_at,
         needs_retry=unfinished_business,
     )
 

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ingest.errors import FetchFailedError, SourceUnavailableError, TooLargeError
-from ingest.ports import ListedDocument
+from ingest.ports import ConnectorParts, ListedDocument
 from retrieval.access import Acl, PrincipalId, UserId
+from retrieval.corpus import Source
 
 RULES_FILE = ".refdesk.toml"
 
@@ -34,6 +35,13 @@ class _Rules:
 
     acl: Acl | None
     documents: dict[str, dict[str, Any]]
+
+
+def connector(source: Source, parts: ConnectorParts) -> FolderConnector:
+    """The connector of a source of the kind `folder`; its location is the folder's path."""
+    return FolderConnector(
+        Path(source.location), default_owner=source.default_acl.owner, max_file_bytes=parts.max_file_bytes
+    )
 
 
 class FolderConnector:
@@ -57,6 +65,13 @@ class FolderConnector:
             raise SourceUnavailableError(f"the folder {self._root} does not exist")
         yield from self._walk(self._root, inherited=None)
 
+    def list_paths(self, paths: Collection[str]) -> Iterator[ListedDocument]:
+        """See `PartialConnector.list_paths`."""
+        if not self._root.is_dir():
+            raise SourceUnavailableError(f"the folder {self._root} does not exist")
+        for path in outermost(paths):
+            yield from self._part(PurePosixPath(path))
+
     def fetch(self, external_id: str) -> bytes:
         """See `Connector.fetch`."""
         path = self._root / PurePosixPath(external_id)
@@ -70,6 +85,26 @@ class FolderConnector:
         if len(content) > self._max_file_bytes:
             raise TooLargeError(f"{external_id} is larger than {self._max_file_bytes // 2**20} MB")
         return content
+
+    def _part(self, relative: PurePosixPath) -> Iterator[ListedDocument]:
+        """What lies at or below one path, under the rules of the folders above it."""
+        if any(part.startswith(".") for part in relative.parts):
+            return
+        folder, rules = self._root, self._rules(self._root)
+        acl = rules.acl
+        for part in relative.parts[:-1]:
+            folder /= part
+            if folder.is_symlink() or not folder.is_dir():
+                return
+            rules = self._rules(folder)
+            acl = rules.acl or acl
+        path = folder / relative.name
+        if path.is_symlink():
+            return
+        if path.is_dir():
+            yield from self._walk(path, acl)
+        elif path.is_file():
+            yield self._listed(path, acl, rules.documents.get(path.name, {}))
 
     def _walk(self, folder: Path, inherited: Acl | None) -> Iterator[ListedDocument]:
         rules = self._rules(folder)
@@ -124,3 +159,12 @@ class FolderConnector:
             allow=frozenset(PrincipalId(p) for p in lists.get("allow", ())),
             deny=frozenset(PrincipalId(p) for p in lists.get("deny", ())),
         )
+
+
+def outermost(paths: Collection[str]) -> list[str]:
+    """Paths that lie below no other one of them, in order; they cover the same documents."""
+    chosen: list[str] = []
+    for path in sorted(set(paths), key=lambda each: PurePosixPath(each).parts):
+        if not chosen or not PurePosixPath(path).is_relative_to(chosen[-1]):
+            chosen.append(path)
+    return chosen

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingest.errors import FetchFailedError, SourceUnavailableError
-from ingest.ports import ListedDocument
-from retrieval.corpus import SourceId, document_id_for, pushed_key
+from ingest.ports import ConnectorParts, ListedDocument
+from retrieval.corpus import Source, SourceId, document_id_for, pushed_key
 from retrieval.errors import NotFoundError
 from retrieval.ports import BlobStore
+
+
+def connector(source: Source, parts: ConnectorParts) -> PushConnector:
+    """The connector of a source of the kind `push`."""
+    return PushConnector(source.id, parts.blobs)
 
 
 class PushConnector:

@@ -68,6 +68,10 @@ class Api:
         """The body of a PUT below /api/v1."""
         return self._call("PUT", path, json=dict(body))
 
+    def patch(self, *path: str, body: Mapping[str, Any]) -> Any:
+        """The body of a PATCH below /api/v1."""
+        return self._call("PATCH", path, json=dict(body))
+
     def delete(self, *path: str) -> Any:
         """The body of a DELETE below /api/v1."""
         return self._call("DELETE", path)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from serving.cli.api import Connection, connected, json_option, open_api
-from serving.cli.corpus import find_document, refuse_stray_options
+from serving.cli.corpus import find_document
 from serving.cli.output import print_json, print_table, say
 from serving.cli.shape import ExampleCommand
+from serving.cli.sources import refuse_stray_options
 
 
 @click.group()

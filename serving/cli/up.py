@@ -94,7 +94,7 @@ def _serve(
     from serving.http.app import create_app
 
     url = _url_of(listener)
-    with open_embedded(settings) as embedded:
+    with open_embedded(settings, watch=not once) as embedded:
         desk = embedded.desk
         with _answering(create_app(desk), listener, settings), announced(settings.data, url):
             say(f"Refdesk serves on {url}")

@@ -15,23 +15,15 @@ _POLL_S = 0.4
 _PAGE = 200
 
 
-def wait_for_sync(api: Api, accepted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The finished job of a sync, once the documents that it queued have come to rest as well."""
+def wait_for_run(api: Api, job_id: str) -> Mapping[str, Any]:
+    """The job of a run, once it and the documents that it queued are done; a bar shows both meanwhile."""
     with progress_bar() as advance:
-        job = _wait_for_job(api, accepted["job"]["id"], advance)
-        if job["state"] == "done" and not job["parameters"].get("dry_run"):
-            wait_until_idle(api, advance)
-    return job
-
-
-def wait_until_idle(api: Api, advance: Advance) -> None:
-    """Return when no job that the caller may see waits or runs."""
-    most = 0
-    while unfinished := api.get("status")["unfinished_jobs"]:
-        most = max(most, unfinished)
-        advance("index", most - unfinished, most)
-        time.sleep(_POLL_S)
-    advance("index", most, most)
+        while True:
+            job: Mapping[str, Any] = api.get("jobs", job_id)
+            _advance(advance, job)
+            if job["is_over"]:
+                return job
+            time.sleep(_POLL_S)
 
 
 def outcome_of(job: Mapping[str, Any]) -> None:
@@ -64,10 +56,10 @@ def failed_documents(api: Api, source_id: str = "") -> Iterator[Mapping[str, Any
             cursor = page["next_cursor"]
 
 
-def _wait_for_job(api: Api, job_id: str, advance: Advance) -> Mapping[str, Any]:
-    while True:
-        job: Mapping[str, Any] = api.get("jobs", job_id)
+def _advance(advance: Advance, job: Mapping[str, Any]) -> None:
+    if job["kind"] == "sync":
         advance("compare", job["done"], job["total"])
-        if job["finished_at"] is not None:
-            return job
-        time.sleep(_POLL_S)
+    documents = job["documents"]
+    total = sum(documents.values()) if documents else 0
+    if total:
+        advance("index", total - documents["unfinished"], total)

@@ -7,6 +7,8 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -16,13 +18,17 @@ from retrieval.access import Acl, Principal, UserId
 from retrieval.adapters.sql.audit import AuditRecord
 from retrieval.adapters.sql.corpus import SourceSummary
 from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.adapters.sql.reindexing import Requeued, Selection
+from retrieval.adapters.sql.sources import SourceChange
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
 from retrieval.query import Hit, SearchFilters, SearchResult
 from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
+from serving.explaining import Explanation
 from serving.http import schemas
+from serving.jobs import FollowedJob
 
 _MAX_TAGS = 100
 
@@ -147,7 +153,14 @@ def acl_out(acl: Acl) -> schemas.AclOut:
     return schemas.AclOut(owner=acl.owner, allow=sorted(acl.allow), deny=sorted(acl.deny))
 
 
-def document_out(document: Document, *, can_manage: bool) -> schemas.DocumentOut:
+def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut | None:
+    """Sentences about a document or source."""
+    return None if explanation is None else schemas.ExplanationOut(**asdict(explanation))
+
+
+def document_out(
+    document: Document, *, can_manage: bool, explanation: Explanation | None
+) -> schemas.DocumentOut:
     """A document's record."""
     return schemas.DocumentOut(
         id=document.id,
@@ -173,6 +186,7 @@ def document_out(document: Document, *, can_manage: bool) -> schemas.DocumentOut
         updated_at=document.updated_at,
         can_manage=can_manage,
         acl=acl_out(document.acl) if can_manage else None,
+        explanation=explanation_out(explanation),
     )
 
 
@@ -207,8 +221,19 @@ def chunk_out(passage: Passage) -> schemas.ChunkOut:
     )
 
 
+def followed_out(followed: FollowedJob) -> schemas.JobOut:
+    """One job, with the documents of a run."""
+    counts = followed.documents
+    return job_out(followed.job).model_copy(
+        update={
+            "documents": None if counts is None else schemas.RunDocumentsOut(**asdict(counts)),
+            "is_over": followed.is_over,
+        }
+    )
+
+
 def job_out(job: Job) -> schemas.JobOut:
-    """One job."""
+    """One job by itself."""
     return schemas.JobOut(
         id=job.id,
         kind=job.kind,
@@ -227,12 +252,30 @@ def job_out(job: Job) -> schemas.JobOut:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        next_attempt_at=job.not_before,
+        run_id=job.run_id,
+        is_over=job.state.is_finished,
     )
 
 
 def accepted_out(job: Job) -> schemas.AcceptedOut:
     """Accepted work."""
     return schemas.AcceptedOut(job=job_out(job), document_id=job.document_id, source_id=job.source_id)
+
+
+def selection_from(body: schemas.ReindexIn) -> Selection:
+    """Which documents to read anew."""
+    return Selection(path=body.path, only_failed=body.only_failed)
+
+
+def requeued_out(requeued: Requeued, run: FollowedJob) -> schemas.RequeuedOut:
+    """What came of having many documents read anew."""
+    return schemas.RequeuedOut(
+        job=followed_out(run),
+        queued=requeued.n_queued,
+        already_queued=requeued.n_already,
+        paused=requeued.n_paused,
+    )
 
 
 def history_out(document_id: str, history: History) -> schemas.HistoryOut:
@@ -255,7 +298,9 @@ def text_out(text: DocumentText) -> schemas.TextOut:
     )
 
 
-def source_out(summary: SourceSummary, *, can_manage: bool) -> schemas.SourceOut:
+def source_out(
+    summary: SourceSummary, *, can_manage: bool, now: datetime, explanation: Explanation | None = None
+) -> schemas.SourceOut:
     """One source. What went wrong with it may name files, so only those who may change it are told."""
     source = summary.source
     return schemas.SourceOut(
@@ -269,9 +314,27 @@ def source_out(summary: SourceSummary, *, can_manage: bool) -> schemas.SourceOut
         error_message=source.error_message if can_manage else "",
         documents_by_state=dict(summary.documents_by_state),
         can_manage=can_manage,
+        is_read=source.is_read,
+        sync_every_s=source.sync_every_s,
+        next_sync_at=source.next_sync_at,
+        freshness_s=source.freshness_s,
+        age_s=source.age_s(now),
+        overdue=source.is_overdue(now),
+        paused_at=source.paused_at,
         location=source.location if can_manage else None,
+        options=dict(source.options) if can_manage else None,
         acl=acl_out(source.default_acl) if can_manage else None,
+        explanation=explanation_out(explanation),
     )
+
+
+def source_change(body: schemas.SourceChangeIn) -> SourceChange:
+    """What changes about a source. Null is an answer only where it was given, and means none."""
+    off: dict[str, Any] = {
+        name: 0 for name in ("sync_every_s", "freshness_s") if name in body.model_fields_set
+    }
+    given = {name: value for name, value in body.model_dump().items() if value is not None}
+    return SourceChange(**{**off, **given})
 
 
 def whoami_out(principal: Principal, identity: str) -> schemas.WhoAmIOut:

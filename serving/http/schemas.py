@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from retrieval.corpus import DocumentState
+from retrieval.corpus import SOURCE_KINDS, DocumentState
 from retrieval.query import SearchMode
 from serving.answer import AnswerMode, ReasoningEffort
 from serving.scopes import Scope
@@ -22,6 +22,13 @@ def _storable(text: str) -> str:
     return text
 
 
+def _known_kind(kind: str) -> str:
+    """Refuse a kind of source that no connector reads."""
+    if kind not in SOURCE_KINDS:
+        raise ValueError(f"is none of {', '.join(SOURCE_KINDS)}")
+    return kind
+
+
 def _plausible(moment: datetime) -> datetime:
     """Refuse moments that cannot be turned into UTC or stored."""
     if not 1900 <= moment.year <= 2200:
@@ -34,6 +41,10 @@ Line = Annotated[Storable, Field(max_length=1024)]
 Name = Annotated[Storable, Field(min_length=1, max_length=200)]
 Moment = Annotated[AwareDatetime, AfterValidator(_plausible)]
 Id = Annotated[Storable, Field(min_length=1, max_length=255)]
+Options = Annotated[
+    dict[Name, JsonValue],
+    Field(max_length=50, description="What the connector needs; secrets are named, never written."),
+]
 Strings = Annotated[tuple[Line, ...], Field(max_length=100)]
 
 
@@ -235,8 +246,19 @@ class DocumentsQuery(Incoming):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
+class ExplanationOut(Outgoing):
+    """What happened, what the desk does next by itself, and what the owner can do: sentences for people."""
+
+    happened: str
+    next: str
+    advice: str
+
+
 class DocumentOut(Outgoing):
-    """A document's record. `acl` shows to those who may change it."""
+    """A document's record. `acl` shows to those who may change it.
+
+    `explanation` is null for a document that is live.
+    """
 
     id: str
     source_id: str
@@ -261,6 +283,7 @@ class DocumentOut(Outgoing):
     updated_at: datetime
     can_manage: bool
     acl: AclOut | None
+    explanation: ExplanationOut | None
 
 
 class DocumentsOut(Outgoing):
@@ -313,8 +336,21 @@ class ChunksOut(Outgoing):
     next_start: int | None
 
 
+class RunDocumentsOut(Outgoing):
+    """What became of the documents that a run queued."""
+
+    live: int
+    failed: int
+    cancelled: int
+    unfinished: int
+
+
 class JobOut(Outgoing):
-    """Accepted work. `done` counts of `total`; `total` 0 means not known yet."""
+    """Accepted work. `done` counts of `total`; `total` 0 means not known yet.
+
+    A sync is finished when it has compared everything, and over when the documents that it queued are done
+    too; `documents` counts those. `run_id` names the run that a document's job belongs to.
+    """
 
     id: str
     kind: str
@@ -333,6 +369,10 @@ class JobOut(Outgoing):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    next_attempt_at: datetime | None = None
+    run_id: str | None = None
+    documents: RunDocumentsOut | None = None
+    is_over: bool
 
 
 class HistoryOut(Outgoing):
@@ -361,6 +401,31 @@ class AcceptedOut(Outgoing):
     source_id: str | None = None
 
 
+class ReindexIn(Incoming):
+    """Which documents to read anew. `path` is an external id or a folder with everything below it."""
+
+    path: Line = ""
+    only_failed: bool = False
+
+
+class ReindexManyIn(ReindexIn):
+    """Which of one's own documents to read anew. What is left out does not narrow."""
+
+    source_id: Id | None = None
+
+
+class RequeuedOut(Outgoing):
+    """Documents were queued. `job` stands for them: it is over when they are done.
+
+    Those of paused sources are left out; those that were queued before keep their job.
+    """
+
+    job: JobOut
+    queued: int
+    already_queued: int
+    paused: int
+
+
 class JobsOut(Outgoing):
     """Jobs, newest first."""
 
@@ -375,13 +440,28 @@ class SourceIn(Incoming):
 
     id: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
     name: Name
-    kind: Literal["folder", "push"]
+    kind: Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra={"enum": list(SOURCE_KINDS)})]
     location: Annotated[Storable, Field(max_length=4096)] = ""
     acl: AclIn = AclIn()
+    options: Options = Field(default_factory=dict)
+
+
+class SourceChangeIn(Incoming):
+    """What changes about a source; fields that are left out stay. Null ends a schedule or a target."""
+
+    name: Name | None = None
+    options: Options | None = None
+    sync_every_s: Annotated[int, Field(ge=60, le=30 * 86_400)] | None = None
+    freshness_s: Annotated[int, Field(ge=60, le=365 * 86_400)] | None = None
+    paused: bool | None = None
 
 
 class SourceOut(Outgoing):
-    """A source. `location` and `acl` show to those who may change it."""
+    """A source. `location`, `options` and `acl` show to those who may change it.
+
+    `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
+    `freshness_s`, the age that its owner accepts.
+    """
 
     id: str
     name: str
@@ -393,8 +473,17 @@ class SourceOut(Outgoing):
     error_message: str
     documents_by_state: dict[str, int]
     can_manage: bool
+    is_read: Annotated[bool, Field(description="Whether the desk reads it by itself.")]
+    sync_every_s: int | None
+    next_sync_at: datetime | None
+    freshness_s: int | None
+    age_s: float | None
+    overdue: bool
+    paused_at: datetime | None
     location: str | None
+    options: dict[str, Any] | None
     acl: AclOut | None
+    explanation: ExplanationOut | None
 
 
 class SourcesOut(Outgoing):
@@ -404,7 +493,7 @@ class SourcesOut(Outgoing):
 
 
 class SyncIn(Incoming):
-    """How to sync. `dry_run` only counts; `confirm_deletions` allows a mass deletion."""
+    """How to sync. `dry_run` shows what would change; `confirm_deletions` allows a mass deletion."""
 
     dry_run: bool = False
     confirm_deletions: bool = False

@@ -13,7 +13,7 @@ from retrieval.errors import RefdeskError
 from retrieval.query import Query
 from serving.desk import Desk
 from serving.http import schemas
-from serving.sources import Jobs
+from serving.jobs import Jobs
 
 _MAX_JOBS_COUNTED = 1000
 _PROBE_KEPT_S = 5.0

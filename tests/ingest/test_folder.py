@@ -89,3 +89,18 @@ def test_missing_folder_is_no_empty_listing(tmp_path: Path) -> None:
     """A folder that is not there is an error, so nothing gets deleted."""
     with pytest.raises(SourceUnavailableError):
         _listed(tmp_path / "absent")
+
+
+def test_a_part_is_listed_as_in_the_whole(tmp_path: Path) -> None:
+    """A file, a folder and a path that is gone, with the access lists that the folders above give them."""
+    for place in ("a.md", "p/b.md", "p/q/c.md", "p/q/d.md", "p/.hidden/e.md", "r/f.md"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("x")
+    (tmp_path / ".refdesk.toml").write_text('[acl]\nallow = ["group:everyone"]\n')
+    (tmp_path / "p" / ".refdesk.toml").write_text('owner = "mara"\n[documents."b.md"]\ntags = ["t"]\n')
+    (tmp_path / "l").symlink_to(tmp_path / "r")
+    whole = _listed(tmp_path)
+    wanted = ["p/q", "p/q/c.md", "p/b.md", "a.md", "gone.md", "p/.hidden", "l/f.md", "l"]
+    part = list(_connector(tmp_path).list_paths(wanted))
+    assert [item.external_id for item in part] == ["a.md", "p/b.md", "p/q/c.md", "p/q/d.md"]
+    assert all(whole[item.external_id] == item for item in part)

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.errors import ListingShrankError
 from ingest.ports import Known, ListedDocument
-from ingest.syncing import Diff, diff_listing, guard
+from ingest.syncing import Diff, diff_listing, guard, lies_within
 from retrieval.corpus import DocumentId, Source, SourceId
 from tests.make import NOON, make_acl, make_listed
 
@@ -16,6 +16,7 @@ SOURCE = Source(SourceId("s"), "s", "folder", "/x", make_acl("olga"), NOON)
 def _known(**fields: object) -> Known:
     values: dict[str, object] = {
         "document_id": DocumentId("d"),
+        "external_id": "a.md",
         "fingerprint": "1",
         "title": "",
         "url": "",
@@ -23,7 +24,7 @@ def _known(**fields: object) -> Known:
         "superseded_by": "",
         "acl": make_acl("olga"),
         "acl_is_manual": False,
-        "is_deleted": False,
+        "deleted_at": None,
         "needs_retry": False,
     }
     return Known(**{**values, **fields})  # type: ignore[arg-type]  # overrides by name
@@ -33,7 +34,7 @@ def _known(**fields: object) -> Known:
     ("listed", "known", "where"),
     [
         (make_listed(), None, "added"),
-        (make_listed(), _known(is_deleted=True), "added"),
+        (make_listed(), _known(deleted_at=NOON), "added"),
         (make_listed(), _known(), "unchanged"),
         (make_listed(fingerprint="2"), _known(), "modified"),
         (make_listed(title="New"), _known(), "modified"),
@@ -54,7 +55,7 @@ def test_each_listed_document_is_in_one_class(
 
 def test_missing_documents_are_deleted() -> None:
     """What the listing lacks is gone; what was deleted before is not deleted again."""
-    known = {"a.md": _known(), "old.md": _known(), "older.md": _known(is_deleted=True)}
+    known = {"a.md": _known(), "old.md": _known(), "older.md": _known(deleted_at=NOON)}
     diff = diff_listing([make_listed()], known, SOURCE, retry_failed=False)
     assert diff.deleted == (known["old.md"],)
 
@@ -72,3 +73,33 @@ def test_guard(n_kept: int, n_deleted: int, refused: bool) -> None:
     else:
         guard(diff, confirmed=False)
     guard(diff, confirmed=True)
+
+
+def test_a_mass_deletion_in_small_steps_is_one() -> None:
+    """What partial syncs deleted since the last whole one counts as well."""
+    diff = Diff((), (), (), (make_listed(),) * 70, (_known(),) * 10)
+    guard(diff, confirmed=False)
+    with pytest.raises(ListingShrankError):
+        guard(diff, confirmed=False, n_gone_before=25)
+
+
+def test_names_of_a_diff_are_in_order_and_cut() -> None:
+    """A dry run names what changes, not what stays."""
+    diff = Diff((make_listed("b"), make_listed("a")), (), (), (make_listed("c"),), (_known(),))
+    assert diff.names(limit=1) == {"added": ["a"], "modified": [], "touched": [], "deleted": ["a.md"]}
+
+
+def test_what_lies_within_paths() -> None:
+    """A path covers itself and what lies below it, not what merely begins like it."""
+    assert lies_within("a/b.md", ["a"])
+    assert lies_within("a", ["a"])
+    assert not lies_within("ab.md", ["a"])
+
+
+def test_a_moved_folder_is_no_mass_deletion() -> None:
+    """What is listed elsewhere with the same fingerprint is not lost."""
+    moved = tuple(make_listed(f"new/{n}", fingerprint=str(n)) for n in range(12))
+    gone = tuple(_known(external_id=f"old/{n}", fingerprint=str(n)) for n in range(12))
+    guard(Diff(moved, (), (), (), gone), confirmed=False)
+    with pytest.raises(ListingShrankError):
+        guard(Diff(moved[:6], (), (), (), gone), confirmed=False)

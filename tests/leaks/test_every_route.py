@@ -71,10 +71,17 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ("GET", "/api/v1/documents/{document_id}/history"): None,
     ("GET", "/api/v1/documents/{document_id}/text"): None,
     ("POST", "/api/v1/documents/{document_id}/reindex"): None,
+    ("POST", "/api/v1/documents/reindex"): Probe(
+        "/api/v1/documents/reindex", ({}, {"path": "board"}, {"only_failed": True})
+    ),
     ("PUT", "/api/v1/documents/{document_id}/acl"): None,
     ("POST", "/api/v1/access/explain"): None,
     ("GET", "/api/v1/sources"): Probe("/api/v1/sources"),
     ("POST", "/api/v1/sources"): Probe("/api/v1/sources", ({"name": "mine", "kind": "push"},)),
+    ("GET", "/api/v1/sources/{source_id}"): None,
+    ("PATCH", "/api/v1/sources/{source_id}"): None,
+    ("DELETE", "/api/v1/sources/{source_id}"): None,
+    ("POST", "/api/v1/sources/{source_id}/reindex"): None,
     ("POST", "/api/v1/sources/{source_id}/sync"): None,
     ("GET", "/api/v1/sources/{source_id}/runs"): None,
     ("GET", "/api/v1/jobs"): Probe("/api/v1/jobs?limit=200"),
@@ -143,7 +150,7 @@ def test_no_route_tells(
     )
     for body in probe.bodies:
         reply = outsider.request(route[0], probe.path, json=body)
-        assert reply.status_code in (200, 201, 204, 403), reply.text
+        assert reply.status_code in (200, 201, 202, 204, 403), reply.text
         seen = reply.text + str(reply.headers)
         assert_silent(seen, [*secrets, hidden.id], sent=str(body))
     wait_until_idle(desk)
@@ -212,6 +219,10 @@ def test_hidden_jobs_and_sources_look_absent(
         ("GET", "/api/v1/jobs/{}", None, job.id),
         ("DELETE", "/api/v1/jobs/{}", None, job.id),
         ("GET", "/api/v1/jobs/{}/events", None, job.id),
+        ("GET", "/api/v1/sources/{}", None, source["id"]),
+        ("PATCH", "/api/v1/sources/{}", {"paused": True}, source["id"]),
+        ("DELETE", "/api/v1/sources/{}", None, source["id"]),
+        ("POST", "/api/v1/sources/{}/reindex", {}, source["id"]),
         ("POST", "/api/v1/sources/{}/sync", None, source["id"]),
         ("GET", "/api/v1/sources/{}/runs", None, source["id"]),
         ("PUT", "/api/v1/documents", {"source_id": "{}", "external_id": "x", "text": "y"}, source["id"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.settings import InvalidSettingsError, load_settings
+from retrieval.settings import InvalidSettingsError, load_settings, read_secret
 
 
 def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +27,14 @@ def test_a_wrong_value_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("REFDESK_CONFIG", str(tmp_path / "desk.toml"))
     with pytest.raises(InvalidSettingsError, match="port"):
         load_settings()
+
+
+def test_a_source_cannot_have_the_desks_own_secrets(tmp_path: Path) -> None:
+    """A source's secret is read by its name; those of the desk lie beside it and stay there."""
+    (tmp_path / "IMAP_PASSWORD").write_text("open sesame\n")
+    (tmp_path / "refdesk_index_api_key").write_text("of the desk")
+    settings = load_settings(secrets=tmp_path)
+    assert read_secret(settings, "IMAP_PASSWORD") == "open sesame"
+    for name in ("refdesk_index_api_key", "REFDESK_INDEX_API_KEY", "../secrets/IMAP_PASSWORD", "absent"):
+        with pytest.raises(InvalidSettingsError):
+            read_secret(settings, name)

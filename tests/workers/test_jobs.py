@@ -10,10 +10,11 @@ import pytest
 
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
-from retrieval.adapters.sql.models import SourceRow
-from retrieval.corpus import SourceId
+from retrieval.adapters.sql.models import DocumentRow, SourceRow
+from retrieval.adapters.sql.sources import SourceChange, SqlSources
+from retrieval.corpus import DocumentId, SourceId
 from retrieval.errors import IndexUnavailableError, RefdeskError
-from retrieval.jobs import ACCESS_ONLY, MAX_ATTEMPTS, TASK_NAMES, JobKind, JobState, Lease
+from retrieval.jobs import ACCESS_ONLY, MAX_ATTEMPTS, TASK_NAMES, JobKind, JobState, Lease, RunDocuments
 from tests.make import NOON
 from workers.queue import make_app
 from workers.retries import judge
@@ -145,6 +146,62 @@ def test_merged_job_never_does_less(jobs: SqlJobs) -> None:
     small = JobRequest(JobKind.SYNC, "ada", "acl", source_id=SourceId("s"), parameters={ACCESS_ONLY: True})
     jobs.accept(small)
     assert not jobs.accept(REQUEST).parameters.get(ACCESS_ONLY)
+
+
+def test_parts_of_a_source_add_up_and_the_whole_covers_them(jobs: SqlJobs) -> None:
+    """Paths asked for together are one job; asked for everything, it is everything; a dry run becomes real."""
+
+    def asked(**parameters: object) -> dict[str, object]:
+        request = JobRequest(JobKind.SYNC, "ada", "x", source_id=SourceId("s"), parameters=parameters)
+        return dict(jobs.accept(request).parameters)
+
+    assert asked(paths=["b"]) == {"paths": ["b"]}
+    assert asked(paths=["a", "b"]) == {"paths": ["a", "b"]}
+    assert "paths" not in asked(dry_run=True)
+    assert "paths" not in asked(paths=["c"])
+    assert asked()["dry_run"] is False
+
+
+def test_jobs_of_a_paused_source_wait(jobs: SqlJobs, clock: Clock) -> None:
+    """They are neither claimed nor counted, and are woken when the source goes on."""
+    sources = SqlSources(jobs._database, clock)
+    job = jobs.accept(REQUEST)
+    sources.change(SourceId("s"), SourceChange(paused=True))
+    assert jobs.claim(job.id, lease_s=10) is None
+    assert jobs.unfinished() == 0
+    jobs.mark_sent([message.id for message in jobs.unsent(limit=10)])
+    sources.change(SourceId("s"), SourceChange(paused=False))
+    assert [message.job_id for message in jobs.unsent(limit=10)] == [job.id]
+    assert jobs.claim(job.id, lease_s=10) is not None
+
+
+def test_a_run_counts_what_became_of_its_documents(jobs: SqlJobs) -> None:
+    """Each document that it queued is live, failed, cancelled or unfinished."""
+    run = jobs.accept(REQUEST)
+    with jobs._database.write() as session:
+        session.add_all(_document(f"d{number}") for number in range(4))
+    for number in range(4):
+        request = JobRequest(
+            JobKind.INDEX, "ada", "added", document_id=DocumentId(f"d{number}"), run_id=run.id
+        )
+        job = jobs.accept(request)
+        if number == 3:
+            jobs.cancel(job.id)
+        lease = jobs.claim(job.id, lease_s=10) if number < 2 else None
+        if lease is not None and number == 0:
+            jobs.finish(lease)
+        elif lease is not None:
+            jobs.fail(lease, code="corrupt", message="", retry_in_s=None)
+    assert jobs.documents_of_runs([run.id]) == {
+        run.id: RunDocuments(live=1, failed=1, cancelled=1, unfinished=1)
+    }
+
+
+def _document(name: str) -> DocumentRow:
+    return DocumentRow(
+        id=name, source_id="s", external_id=name, title=name, source_title="", url="", tags=[], owner="o",
+        state="queued", warnings=[], fingerprint="", modified_at=NOON, created_at=NOON, updated_at=NOON,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ class SqlCorpus:
             by_source: dict[str, dict[str, int]] = {}
             for source_id, state, count in session.execute(counts):
                 by_source.setdefault(source_id, {})[state] = count
-            rows = session.scalars(select(SourceRow).order_by(SourceRow.name))
+            rows = session.scalars(_present_sources())
             return [
                 SourceSummary(to_source(row), by_source.get(row.id, {}))
                 for row in rows
@@ -149,14 +149,14 @@ class SqlCorpus:
         """
         with self._database.read() as session:
             row = session.get(SourceRow, source_id)
-        if row is None:
+        if row is None or row.removed_at is not None:
             raise NotFoundError(f"no source {source_id}")
         return to_source(row)
 
     def every_source(self) -> list[Source]:
         """All sources, in order of name. Callers decide who may see them."""
         with self._database.read() as session:
-            return [to_source(row) for row in session.scalars(select(SourceRow).order_by(SourceRow.name))]
+            return [to_source(row) for row in session.scalars(_present_sources())]
 
     def record(self, document_id: DocumentId) -> Document:
         """One document's record, deleted or not. Callers decide who may see it.
@@ -215,6 +215,10 @@ class SqlCorpus:
             query = query.where(about_document | about_source)
         with self._database.read() as session:
             return [to_job(row) for row in session.scalars(query)]
+
+
+def _present_sources() -> Select[SourceRow]:
+    return select(SourceRow).where(SourceRow.removed_at.is_(None)).order_by(SourceRow.name)
 
 
 def _conditions(principal: Principal, narrow: DocumentFilter) -> list[ColumnElement[bool]]:

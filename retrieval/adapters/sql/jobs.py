@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +14,21 @@ from sqlalchemy.orm import Session
 
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import JobRow, OutboxRow
+from retrieval.adapters.sql.pauses import is_held
 from retrieval.adapters.sql.rows import batches, to_job
 from retrieval.corpus import DocumentId, JobId, SourceId
 from retrieval.errors import NotFoundError
-from retrieval.jobs import ACCESS_ONLY, TASK_NAMES, Job, JobKind, JobState, Lease
+from retrieval.jobs import (
+    ACCESS_ONLY,
+    DRY_RUN,
+    PATHS,
+    TASK_NAMES,
+    Job,
+    JobKind,
+    JobState,
+    Lease,
+    RunDocuments,
+)
 
 Clock = Callable[[], datetime]
 
@@ -35,6 +46,7 @@ class JobRequest:
     source_id: SourceId | None = None
     parameters: Mapping[str, Any] | None = None
     priority: int = 5
+    run_id: JobId | None = None
 
     @property
     def active_key(self) -> str:
@@ -88,20 +100,59 @@ class SqlJobs:
         with self._database.read() as session:
             return [to_job(row) for row in session.scalars(query)]
 
+    def active_jobs_of(self, document_ids: Collection[DocumentId]) -> dict[DocumentId, Job]:
+        """The unfinished job of each document that has one."""
+        found: dict[DocumentId, Job] = {}
+        with self._database.read() as session:
+            for batch in batches(list(document_ids), 500):
+                query = select(JobRow).where(JobRow.document_id.in_(batch), JobRow.active_key.is_not(None))
+                found.update(
+                    (DocumentId(str(row.document_id)), to_job(row)) for row in session.scalars(query)
+                )
+        return found
+
+    def newest_runs_of(self, source_ids: Collection[SourceId]) -> dict[SourceId, Job]:
+        """The newest sync of each source that was synced."""
+        newest = (
+            select(JobRow.source_id, func.max(JobRow.created_at).label("at"))
+            .where(JobRow.kind == JobKind.SYNC, JobRow.source_id.in_(source_ids))
+            .group_by(JobRow.source_id)
+            .subquery()
+        )
+        query = select(JobRow).join(
+            newest, (JobRow.source_id == newest.c.source_id) & (JobRow.created_at == newest.c.at)
+        )
+        with self._database.read() as session:
+            runs = [to_job(row) for row in session.scalars(query.where(JobRow.kind == JobKind.SYNC))]
+        return {run.source_id: run for run in runs if run.source_id is not None}
+
+    def documents_of_runs(self, run_ids: Collection[JobId]) -> dict[JobId, RunDocuments]:
+        """What became of the documents that each of these runs queued; a run without any is left out."""
+        query = (
+            select(JobRow.run_id, JobRow.state, func.count())
+            .where(JobRow.run_id.in_(run_ids))
+            .group_by(JobRow.run_id, JobRow.state)
+        )
+        counts: dict[JobId, dict[str, int]] = {}
+        with self._database.read() as session:
+            for run_id, state, count in session.execute(query):
+                counts.setdefault(JobId(str(run_id)), {})[state] = count
+        return {run_id: _run_documents(by_state) for run_id, by_state in counts.items()}
+
     def unfinished(self) -> int:
-        """Number of jobs that are queued or running."""
-        query = select(func.count()).select_from(JobRow).where(JobRow.state.in_(_ACTIVE))
+        """Number of jobs that are queued or running, without those that wait for a paused source."""
+        query = select(func.count()).select_from(JobRow).where(JobRow.state.in_(_ACTIVE), ~is_held())
         with self._database.read() as session:
             return session.scalar(query) or 0
 
     def claim(self, job_id: JobId, *, lease_s: float) -> Lease | None:
-        """Take a queued job for `lease_s` seconds; None when it is taken, finished or not due yet."""
+        """Take a queued job for `lease_s` seconds; None when it is taken, finished, paused or not due yet."""
         now, token = self._clock(), secrets.token_hex(16)
         due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
         with self._database.write() as session:
             taken = session.execute(
                 update(JobRow)
-                .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED, due)
+                .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED, due, ~is_held())
                 .values(
                     state=JobState.RUNNING,
                     attempt=JobRow.attempt + 1,
@@ -203,7 +254,7 @@ class SqlJobs:
                 rows = session.scalars(
                     select(JobRow).where(JobRow.id.in_(batch)).order_by(JobRow.priority, JobRow.created_at)
                 )
-                session.add_all([_message(row, now) for row in rows])
+                session.add_all([message_for(row, now) for row in rows])
         return len(ids)
 
 
@@ -212,12 +263,14 @@ def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
     row = session.scalar(select(JobRow).where(JobRow.active_key == request.active_key))
     if row is not None:
         row.parameters = _merged(row, request.parameters or {})
+        row.run_id = request.run_id or row.run_id
         return row
     row = JobRow(
         id=str(uuid.uuid4()),
         kind=request.kind,
         document_id=request.document_id,
         source_id=request.source_id,
+        run_id=request.run_id,
         state=JobState.QUEUED,
         active_key=request.active_key,
         priority=request.priority,
@@ -229,7 +282,8 @@ def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
     )
     session.add(row)
     session.flush()
-    session.add(_message(row, now))
+    if request.kind in TASK_NAMES:
+        session.add(message_for(row, now))
     return row
 
 
@@ -246,7 +300,7 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
     if row.parameters.get("again"):
         row.parameters = {key: value for key, value in row.parameters.items() if key != "again"}
         row.state, row.attempt, row.lease_token, row.lease_until = JobState.QUEUED, 0, "", None
-        session.add(_message(row, now))
+        session.add(message_for(row, now))
         return True
     row.report = dict(report or {})
     _close(row, JobState.DONE, now)
@@ -256,9 +310,23 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
 def _merged(row: JobRow, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of an unfinished job that is asked for again; it never does less than was asked."""
     merged = {**row.parameters, **asked}
-    if ACCESS_ONLY in merged:
-        merged[ACCESS_ONLY] = bool(row.parameters.get(ACCESS_ONLY)) and bool(asked.get(ACCESS_ONLY))
+    for narrowing in (ACCESS_ONLY, DRY_RUN):
+        if narrowing in merged:
+            merged[narrowing] = bool(row.parameters.get(narrowing)) and bool(asked.get(narrowing))
+    if PATHS in row.parameters and PATHS in asked:
+        merged[PATHS] = sorted({*row.parameters[PATHS], *asked[PATHS]})
+    elif row.kind == JobKind.SYNC:
+        merged.pop(PATHS, None)
     return {**merged, "again": True} if row.state == JobState.RUNNING else merged
+
+
+def _run_documents(by_state: Mapping[str, int]) -> RunDocuments:
+    return RunDocuments(
+        live=by_state.get(JobState.DONE, 0),
+        failed=by_state.get(JobState.FAILED, 0),
+        cancelled=by_state.get(JobState.CANCELLED, 0),
+        unfinished=by_state.get(JobState.QUEUED, 0) + by_state.get(JobState.RUNNING, 0),
+    )
 
 
 def _held(lease: Lease) -> tuple[Any, ...]:
@@ -274,5 +342,6 @@ def _close(row: JobRow, state: JobState, now: datetime) -> None:
     row.finished_at = now
 
 
-def _message(row: JobRow, now: datetime) -> OutboxRow:
+def message_for(row: JobRow, now: datetime) -> OutboxRow:
+    """The outbox message that wakes a worker for a job."""
     return OutboxRow(task=TASK_NAMES[JobKind(row.kind)], job_id=row.id, created_at=now)

@@ -68,6 +68,7 @@ class SourceRow(Table):
 
     `options` is what the connector needs beyond the location; secrets are named there, never written.
     `sync_every_s` and `next_sync_at` are the schedule, `freshness_s` the age that the owner accepts.
+    A source that was removed keeps its row, because its documents' tombstones and its runs refer to it.
     """
 
     __tablename__ = "sources"
@@ -88,6 +89,7 @@ class SourceRow(Table):
     freshness_s: Mapped[int | None]
     next_sync_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
 
 
 class DocumentRow(Table):

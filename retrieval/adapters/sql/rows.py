@@ -78,6 +78,7 @@ def to_source(row: SourceRow) -> Source:
         freshness_s=row.freshness_s,
         next_sync_at=row.next_sync_at,
         paused_at=row.paused_at,
+        removed_at=row.removed_at,
     )
 
 
@@ -181,4 +182,6 @@ def to_job(row: JobRow) -> Job:
         started_at=row.started_at,
         finished_at=row.finished_at,
         run_id=None if row.run_id is None else JobId(row.run_id),
+        not_before=row.not_before,
+        lease_until=row.lease_until,
     )

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from retrieval.access import PrincipalId, UserId
+from retrieval.adapters.sql import jobs
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.jobs import Clock
-from retrieval.adapters.sql.models import SourceRow
-from retrieval.adapters.sql.rows import to_source
-from retrieval.corpus import Source, SourceId
-from retrieval.errors import ConflictError
+from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow, VersionRow
+from retrieval.adapters.sql.pauses import source_of_job
+from retrieval.adapters.sql.rows import to_job, to_source
+from retrieval.corpus import DocumentId, DocumentState, Source, SourceId
+from retrieval.errors import ConflictError, NotFoundError
+from retrieval.jobs import Job, JobKind, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChange:
+    """What changes about a source; None leaves a field as it is.
+
+    Attributes:
+        sync_every_s: Seconds between scheduled syncs, 0 for no schedule.
+        freshness_s: Age in seconds that its owner accepts, 0 for any.
+        paused: Whether syncing and indexing are held.
+    """
+
+    name: str | None = None
+    options: Mapping[str, Any] | None = None
+    sync_every_s: int | None = None
+    freshness_s: int | None = None
+    paused: bool | None = None
 
 
 class SqlSources:
@@ -31,26 +57,143 @@ class SqlSources:
         owner: UserId,
         allow: Collection[PrincipalId] = (),
         deny: Collection[PrincipalId] = (),
+        options: Mapping[str, Any] | None = None,
     ) -> Source:
         """Add a source. Its lists apply to documents for which the source itself states none.
+
+        The id of a source that was removed can be used again; its documents come back when it lists them.
 
         Raises:
             ConflictError: A source of this id or name exists.
         """
         with self._database.write() as session:
-            taken = session.query(SourceRow).where((SourceRow.id == source_id) | (SourceRow.name == name))
-            if taken.first() is not None:
+            row = session.get(SourceRow, source_id)
+            if _is_taken(session, name, apart_from=source_id) or (row is not None and row.removed_at is None):
                 raise ConflictError(f"a source named {name!r} exists already")
-            row = SourceRow(
-                id=source_id,
-                name=name,
-                kind=kind,
-                location=location,
-                owner=owner,
-                allow=sorted(allow),
-                deny=sorted(deny),
-                created_at=self._clock(),
-            )
-            session.add(row)
+            if row is None:
+                row = SourceRow(id=source_id)
+                session.add(row)
+            row.name, row.kind, row.location, row.owner = name, kind, location, owner
+            row.allow, row.deny, row.options = sorted(allow), sorted(deny), dict(options or {})
+            row.created_at, row.removed_at = self._clock(), None
             session.flush()
             return to_source(row)
+
+    def change(self, source_id: SourceId, change: SourceChange) -> Source:
+        """Change a source. Going on after a pause wakes the jobs that waited.
+
+        Raises:
+            NotFoundError: There is no such source.
+            ConflictError: Another source has the name.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            row = _present(session, source_id)
+            if change.name is not None:
+                if _is_taken(session, change.name, apart_from=source_id):
+                    raise ConflictError(f"a source named {change.name!r} exists already")
+                row.name = change.name
+            if change.options is not None:
+                row.options = dict(change.options)
+            if change.freshness_s is not None:
+                row.freshness_s = change.freshness_s or None
+            if change.sync_every_s is not None:
+                row.sync_every_s = change.sync_every_s or None
+                row.next_sync_at = _first_sync(row, now)
+            if change.paused is not None and change.paused is not (row.paused_at is not None):
+                row.paused_at = now if change.paused else None
+                if not change.paused:
+                    _wake(session, source_id, now)
+            session.flush()
+            return to_source(row)
+
+    def remove(self, source_id: SourceId, *, requested_by: str) -> tuple[Job, list[DocumentId]]:
+        """Remove a source: its documents are unreadable from this commit on; the job tidies the index.
+
+        Returns:
+            The job, and the documents that were buried.
+
+        Raises:
+            NotFoundError: There is no such source.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            row = _present(session, source_id)
+            living = select(DocumentRow.id).where(
+                DocumentRow.source_id == source_id, DocumentRow.deleted_at.is_(None)
+            )
+            buried = [DocumentId(id_) for id_ in session.scalars(living)]
+            session.execute(
+                update(VersionRow)
+                .where(VersionRow.document_id.in_(living), VersionRow.replaced_at.is_(None))
+                .values(replaced_at=now)
+            )
+            session.execute(
+                update(JobRow)
+                .where(source_of_job() == source_id, JobRow.finished_at.is_(None))
+                .values(state=JobState.CANCELLED, active_key=None, lease_token="", finished_at=now)
+            )
+            session.execute(
+                update(DocumentRow)
+                .where(DocumentRow.source_id == source_id, DocumentRow.deleted_at.is_(None))
+                .values(state=DocumentState.DELETED, deleted_at=now, updated_at=now, live_version_id=None)
+            )
+            row.removed_at, row.paused_at, row.sync_every_s, row.next_sync_at = now, None, None, None
+            row.name = f"{row.name[:150]} (removed {now:%Y-%m-%d %H:%M:%S.%f})"  # the name is free again
+            request = JobRequest(JobKind.SYNC, requested_by, "removed", source_id=source_id)
+            return to_job(jobs.accept(session, request, now)), buried
+
+    def scheduled(self) -> list[Source]:
+        """Sources with a schedule."""
+        query = select(SourceRow).where(SourceRow.sync_every_s.is_not(None), SourceRow.removed_at.is_(None))
+        with self._database.read() as session:
+            return [to_source(row) for row in session.scalars(query)]
+
+    def sync_on_schedule(self, source: Source, *, next_sync_at: datetime) -> bool:
+        """Accept the sync that is due and set the time of the one after it.
+
+        Returns:
+            False when another process did so first, or the source was changed meanwhile.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            taken = session.execute(
+                update(SourceRow)
+                .where(
+                    SourceRow.id == source.id,
+                    SourceRow.next_sync_at == source.next_sync_at,
+                    SourceRow.paused_at.is_(None),
+                    SourceRow.removed_at.is_(None),
+                )
+                .values(next_sync_at=next_sync_at)
+                .returning(SourceRow.id)
+            ).scalar()
+            if taken is None:
+                return False
+            request = JobRequest(JobKind.SYNC, source.default_acl.owner, "schedule", source_id=source.id)
+            jobs.accept(session, request, now)
+            return True
+
+
+def _present(session: Session, source_id: SourceId) -> SourceRow:
+    row = session.get(SourceRow, source_id)
+    if row is None or row.removed_at is not None:
+        raise NotFoundError(f"no source {source_id}")
+    return row
+
+
+def _is_taken(session: Session, name: str, *, apart_from: SourceId) -> bool:
+    query = select(SourceRow.id).where(SourceRow.name == name, SourceRow.id != apart_from)
+    return session.scalar(query) is not None
+
+
+def _first_sync(row: SourceRow, now: datetime) -> datetime | None:
+    """When a schedule begins: one interval after the last good sync, or now where that has passed."""
+    if row.sync_every_s is None:
+        return None
+    return now if row.synced_at is None else max(now, row.synced_at + timedelta(seconds=row.sync_every_s))
+
+
+def _wake(session: Session, source_id: SourceId, now: datetime) -> None:
+    waiting = select(JobRow).where(JobRow.state == JobState.QUEUED, source_of_job() == source_id)
+    session.add_all([jobs.message_for(row, now) for row in session.scalars(waiting)])

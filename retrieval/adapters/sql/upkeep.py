@@ -93,8 +93,7 @@ class SqlUpkeep:
             row = _living(session, document_id)
             active = _active_job(session, document_id)
             if active is None or active.parameters.get(ACCESS_ONLY):
-                _requeue(row, now)
-                active = _accept(session, document_id, requested_by, "re-index", {FORCE: True}, now)
+                active = requeue_document(session, row, requested_by=requested_by, now=now)
             return to_job(active)
 
     def set_acl(self, document_id: DocumentId, acl: Acl, *, requested_by: str) -> Job:
@@ -143,6 +142,16 @@ class SqlUpkeep:
                 return
             row.state, row.retryable = DocumentState.FAILED, True
             row.error_code, row.error_message = CANCELLED, "indexing was cancelled before it was done"
+
+
+def requeue_document(
+    session: Session, row: DocumentRow, *, requested_by: str, now: datetime, run_id: JobId | None = None
+) -> JobRow:
+    """Queue a document for reading it anew, in a transaction of the caller's."""
+    _requeue(row, now)
+    job = _accept(session, DocumentId(row.id), requested_by, "re-index", {FORCE: True}, now)
+    job.run_id = run_id or job.run_id
+    return job
 
 
 def _living(session: Session, document_id: DocumentId) -> DocumentRow:

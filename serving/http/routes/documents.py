@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from retrieval.access import UserId
 from retrieval.adapters.sql.corpus import DocumentFilter
-from retrieval.corpus import DocumentId
+from retrieval.corpus import DocumentId, SourceId
 from serving.documents import AclChange, Documents, named_principals
 from serving.http import schemas
 from serving.http.dependencies import AccessExplainer, Reader, RequestId, TheDesk, Writer
@@ -22,10 +23,13 @@ from serving.http.rendering import (
     history_out,
     push_from,
     read_cursor,
+    requeued_out,
+    selection_from,
     text_out,
     version_out,
 )
 from serving.http.uploads import Upload, read_upload, upload_body_schema
+from serving.jobs import followed
 
 router = APIRouter(prefix="/api/v1", tags=["documents"], route_class=IdempotentRoute)
 
@@ -48,6 +52,21 @@ def push_document(
     return accepted_out(job)
 
 
+@router.post("/documents/reindex", status_code=202)
+def reindex_documents(
+    body: schemas.ReindexManyIn, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.RequeuedOut:
+    """Read all of the caller's own documents anew that fit, for administrators everybody's.
+
+    Asked again before they are done, nothing is queued twice and the same job comes back.
+    """
+    selection = selection_from(body)
+    if body.source_id is not None:
+        selection = replace(selection, source_id=SourceId(body.source_id))
+    requeued = Documents(desk).reindex_many(caller, selection, request_id=request_id)
+    return requeued_out(requeued, followed(desk, [requeued.run])[0])
+
+
 @router.get("/documents")
 def list_documents(
     desk: TheDesk, caller: Reader, narrowing: Annotated[schemas.DocumentsQuery, Query()]
@@ -63,9 +82,15 @@ def list_documents(
     after = read_cursor(narrowing.cursor)
     found = desk.corpus.documents(caller, narrow, after=after, limit=narrowing.limit + 1)
     shown = found[: narrowing.limit]
-    may_manage = Documents(desk).may_manage
+    documents = Documents(desk)
+    explanations = documents.explanations(shown)
     return schemas.DocumentsOut(
-        documents=[document_out(each, can_manage=may_manage(caller, each)) for each in shown],
+        documents=[
+            document_out(
+                each, can_manage=documents.may_manage(caller, each), explanation=explanations.get(each.id)
+            )
+            for each in shown
+        ],
         next_cursor=cursor_after(shown[-1]) if len(found) > len(shown) else None,
         counts=desk.corpus.count_by_state(caller, narrow),
     )
@@ -75,7 +100,12 @@ def list_documents(
 def get_document(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.DocumentOut:
     """One document's record."""
     document = desk.corpus.document(caller, DocumentId(document_id))
-    return document_out(document, can_manage=Documents(desk).may_manage(caller, document))
+    documents = Documents(desk)
+    return document_out(
+        document,
+        can_manage=documents.may_manage(caller, document),
+        explanation=documents.explanations([document]).get(document.id),
+    )
 
 
 @router.delete("/documents/{document_id}", status_code=202)

@@ -94,7 +94,7 @@ def test_failed_documents_are_listed_and_tried_again(refdesk: Refdesk, refdesk_j
     assert [d["error_code"] for d in refdesk_json("docs", "--state", "failed")["documents"]] == ["corrupt"]
     result = refdesk("reindex", "--failed")
     assert result.exit_code == 1
-    assert result.stderr.startswith("corrupt: 1 of 1 failed")
+    assert result.stderr.startswith("documents_failed: 1 of 1 failed")
     assert refdesk("reindex", "travel.md").exit_code == 0
 
 
