@@ -184,7 +184,9 @@ def _page(entity: Entity, sets: dict[str, PermissionSet], owned: set[str]) -> Pa
         title=" ".join(_value(entity, "title").split()),
         space_id=entity.references.get("space", ""),
         parent_id=entity.references.get("parent", ""),
-        is_current=_value(entity, "contentStatus").lower() == "current" and not is_old and bool(entity.id),
+        is_current=_value(entity, "contentStatus").lower() == "current"
+        and not is_old
+        and entity.id.isalnum(),
         modified_at=changed or datetime.fromtimestamp(0, UTC),
         restrictions=tuple(sets[id_] for id_ in sorted(named) if id_ in sets),
         has_lost_restrictions=not named <= sets.keys(),

@@ -16,7 +16,6 @@ from urllib.parse import quote
 from lxml import etree
 
 _AC, _RI = "{urn:ac}", "{urn:ri}"
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31});")
 _XML_ENTITIES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _TAG = re.compile(r"<[^<>]*>")
@@ -78,7 +77,7 @@ def storage_as_html(body: str, links: Links) -> str:
     body = _CONTROL.sub(" ", body)
     root = _parsed(body)
     if root is None:
-        return markup_as_html(_TAG.sub(" ", _CDATA.sub(r" \1 ", body)))
+        return markup_as_html(_TAG.sub(" ", " ".join(_around_cdata(body))))
     # Children come before the elements around them, so that a macro finds its body converted.
     for element in reversed(list(root.iter(etree.Element))):
         if element is not root:
@@ -97,7 +96,7 @@ def markup_as_html(text: str) -> str:
 
 def _parsed(body: str) -> Any:
     """The body as a tree, None when it is not well-formed. It has no document type, so no entities either."""
-    pieces = _CDATA.split(body)
+    pieces = _around_cdata(body)
     # Every second piece stood in a CDATA section: there an "&nbsp;" is text and stays as it is.
     source = "".join(
         html.escape(piece, quote=False) if number % 2 else _ENTITY.sub(_entity, piece)
@@ -115,6 +114,16 @@ def _parsed(body: str) -> Any:
         return etree.fromstring(f'<body xmlns:ac="urn:ac" xmlns:ri="urn:ri">{source}</body>', parser)
     except (etree.XMLSyntaxError, ValueError):
         return None
+
+
+def _around_cdata(body: str) -> list[str]:
+    """The body cut at its CDATA sections: every second piece, from the second on, is what one of them holds."""
+    pieces = []
+    at = 0
+    while (start := body.find("<![CDATA[", at)) >= 0 and (end := body.find("]]>", start)) >= 0:
+        pieces += [body[at:start], body[start + len("<![CDATA[") : end]]
+        at = end + len("]]>")
+    return [*pieces, body[at:]]
 
 
 def _entity(match: re.Match[str]) -> str:

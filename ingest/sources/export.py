@@ -75,7 +75,7 @@ def opened_export(location: Path, budget: ExportBudget | None = None) -> Iterato
         ) from error
     except OSError as error:
         raise SourceUnavailableError(f"{location} cannot be read: {error.strerror}") from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise SourceUnavailableError(f"{location} is not a zip file, or is damaged") from error
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
@@ -118,7 +119,7 @@ def _decoded(value: str) -> str:
     """Encoded words (RFC 2047) decoded; as written when they are broken."""
     try:
         return str(make_header(decode_header(value)))
-    except (ValueError, LookupError, UnicodeError):
+    except (ValueError, LookupError, MessageError):
         return value
 
 
@@ -128,7 +129,7 @@ def _participants(message: Message) -> tuple[str, ...]:
     ]
     try:
         addresses = getaddresses(fields)
-    except (ValueError, IndexError, TypeError):  # what cannot be read lets nobody in
+    except (ValueError, LookupError, TypeError, RecursionError):  # what cannot be read lets nobody in
         return ()
     return tuple(dict.fromkeys(address for _, address in addresses if "@" in address))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ingest.errors import InvalidSourceError
 from ingest.ports import Connector
@@ -197,7 +198,7 @@ def _message(message: dict[str, Any], workspace: Workspace) -> str:
 
 
 def _permalink(domain: str, channel: Channel, ts: str) -> str:
-    return f"https://{domain}/archives/{channel.id}/p{ts.replace('.', '')}" if domain else ""
+    return f"https://{domain}/archives/{quote(channel.id, safe='')}/p{ts.replace('.', '')}" if domain else ""
 
 
 def _time(message: dict[str, Any]) -> datetime:

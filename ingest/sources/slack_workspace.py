@@ -79,9 +79,8 @@ def read_workspace(export: Export) -> tuple[Workspace, dict[str, list[str]]]:
     """
     names = export.names()
     root = _root(names)
-    members = {
-        user["id"]: _member(user) for user in _entries(export, names, f"{root}users.json") if "id" in user
-    }
+    users = _entries(export, names, f"{root}users.json")
+    members = {str(user["id"]): _member(user) for user in users if "id" in user}
     days = _day_files(names, root)
     listed: dict[str, Channel] = {}
     # Later kinds are narrower: a folder that two lists claim counts as the narrower one.

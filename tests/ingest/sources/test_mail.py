@@ -19,6 +19,7 @@ from tests.make import make_acl
 
 def make_message(number: int = 1, *, message_id: str | None = "", **headers: str) -> EmailMessage:
     """A message from Mara to Ola with the text `Body <number>`; `message_id` None leaves the header out."""
+    text = headers.pop("text", f"Body {number}\n\nFrom here on it is quoted.\n")
     message = EmailMessage()
     message["From"] = headers.pop("From", "Mara <mara@example.org>")
     message["To"] = headers.pop("To", "ola@example.org")
@@ -28,7 +29,7 @@ def make_message(number: int = 1, *, message_id: str | None = "", **headers: str
         message["Message-ID"] = message_id or f"<m{number}@example.org>"
     for name, value in headers.items():
         message[name.replace("_", "-")] = value
-    message.set_content(headers.pop("text", f"Body {number}\n\nFrom here on it is quoted.\n"))
+    message.set_content(text)
     return message
 
 
@@ -211,3 +212,28 @@ def test_bad_options_are_named(tmp_path: Path, location: str, options: dict[str,
     """An option that is wrong, missing or misspelt is an error that names it, never a guess."""
     with pytest.raises(InvalidSourceError, match=names):
         connector(make_source("mail", location, **options), make_parts(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("To", "(" * 16_000),
+        ("From", "[(" * 8_000),
+        ("Subject", "=?u\x83f-8?b?w6Q=?= =?utf-8?b?w6Q|?="),
+        ("Date", "Mon, 99 Foo 99999999999999 99:99:99 +99999999"),
+        ("X-Mozilla-Status", "zz"),
+        ("Message-ID", "<" * 16_000),
+    ],
+)
+def test_a_hostile_header_stops_nobody_else(tmp_path: Path, name: str, value: str) -> None:
+    """One message that chokes a header parser is listed like any other, with its odd header as it stands."""
+    good = make_message(1, text="Body 1\n").as_bytes()
+    bad = f"{name}: {value}\nX-Other: 1\n\nBody 2\n".encode("latin-1")
+    path = tmp_path / "a.mbox"
+    path.write_bytes(b"From a\n" + bad + b"\nFrom b\n" + good + b"\n")
+    mail = _connector(path, tmp_path, acl_from="participants")
+    documents = listed(mail)
+    assert len(documents) == 2
+    (odd,) = set(documents) - {"m1@example.org.eml"}
+    assert documents[odd].acl == make_acl("olga")
+    assert b"Body 2" in mail.fetch(odd)
