@@ -4,6 +4,7 @@ RefdeskError
   IngestError
     SourceError                 the source as a whole could not be read
       SourceUnavailableError    source_unavailable   (retryable)
+      InvalidSourceError        invalid_source       its location or an option cannot be understood
       ListingShrankError        listing_shrank       an empty or much shorter listing: held, nothing deleted
     DocumentError               one document could not be taken in
       FetchFailedError          fetch_failed         (retryable) listed, but its bytes could not be read
@@ -38,6 +39,13 @@ class SourceUnavailableError(SourceError):
     code = "source_unavailable"
     retryable = True
     hint = "Check that the folder or site exists and can be read by the desk, then sync again."
+
+
+class InvalidSourceError(SourceError):
+    """The source's location or one of its options cannot be understood."""
+
+    code = "invalid_source"
+    hint = "Correct the named option of the source; docs/connectors.md lists them."
 
 
 class ListingShrankError(SourceError):
