@@ -5,6 +5,7 @@ RefdeskError
     SourceError                 the source as a whole could not be read
       SourceUnavailableError    source_unavailable   (retryable)
       ListingShrankError        listing_shrank       an empty or much shorter listing: held, nothing deleted
+      InvalidSourceError        invalid_source       an option of the source is wrong
     DocumentError               one document could not be taken in
       FetchFailedError          fetch_failed         (retryable) listed, but its bytes could not be read
       UnsupportedTypeError      unsupported_type     no parser for what the bytes are
@@ -45,6 +46,13 @@ class ListingShrankError(SourceError):
 
     code = "listing_shrank"
     hint = "Check the source; if the documents are really gone, sync again and confirm the deletions."
+
+
+class InvalidSourceError(SourceError):
+    """An option of the source is missing, unknown or out of range."""
+
+    code = "invalid_source"
+    hint = "Correct the named option of the source; docs/connectors.md lists them."
 
 
 class DocumentError(IngestError):
