@@ -1,39 +1,17 @@
-"""A folder of files as a source, with access lists and small facts from `.refdesk.toml` files beside them.
-
-A `.refdesk.toml` applies to its folder and everything below it; of several, the nearest one counts:
-
-    owner = "mara.lindqvist"
-    [acl]
-    allow = ["group:everyone"]          # user:<id> or group:<name>
-    deny = []
-    [documents."travel-2023.md"]        # optional, for files in the same folder
-    superseded_by = "travel-2025.docx"
-    tags = ["travel"]
-"""
+"""A folder of files as a source, with the rules of `.refdesk.toml` files beside them."""
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ingest.errors import FetchFailedError, SourceUnavailableError, TooLargeError
 from ingest.ports import ListedDocument
-from retrieval.access import Acl, PrincipalId, UserId
-
-RULES_FILE = ".refdesk.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What one `.refdesk.toml` says."""
-
-    acl: Acl | None
-    documents: dict[str, dict[str, Any]]
+from ingest.sources.rules import RULES_FILE, FolderRules, read_rules
+from retrieval.access import Acl, UserId
 
 
 class FolderConnector:
@@ -106,21 +84,11 @@ class FolderConnector:
             superseded_by=str(relative.parent / successor) if successor else "",
         )
 
-    def _rules(self, folder: Path) -> _Rules:
+    def _rules(self, folder: Path) -> FolderRules:
         path = folder / RULES_FILE
         try:
-            rules = tomllib.loads(path.read_text(encoding="utf-8"))
+            return read_rules(path.read_text(encoding="utf-8"), default_owner=self._default_owner)
         except FileNotFoundError:
-            return _Rules(None, {})
+            return FolderRules()
         except (OSError, ValueError) as error:  # falling back to the parent's rules might show too much
             raise SourceUnavailableError(f"{path} cannot be understood: {error}") from error
-        stated = "acl" in rules or "owner" in rules
-        return _Rules(self._acl(rules) if stated else None, rules.get("documents", {}))
-
-    def _acl(self, rules: dict[str, Any]) -> Acl:
-        lists = rules.get("acl", {})
-        return Acl(
-            owner=UserId(rules.get("owner", self._default_owner)),
-            allow=frozenset(PrincipalId(p) for p in lists.get("allow", ())),
-            deny=frozenset(PrincipalId(p) for p in lists.get("deny", ())),
-        )
