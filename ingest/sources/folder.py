@@ -37,14 +37,17 @@ class FolderConnector:
 
     def fetch(self, external_id: str) -> bytes:
         """See `Connector.fetch`."""
-        path = self._root / PurePosixPath(external_id)
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            raise FetchFailedError(f"{external_id} leads out of the folder")
+        place = PurePosixPath(external_id)
+        path = self._root / place
         try:
+            is_inside = path.resolve().is_relative_to(self._root.resolve())
+            if not is_inside or any(part.startswith(".") for part in place.parts):
+                raise FetchFailedError(f"{external_id!r} is no document of the folder")
             with path.open("rb") as file:
                 content = file.read(self._max_file_bytes + 1)
-        except OSError as error:
-            raise FetchFailedError(f"{external_id} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise FetchFailedError(f"{external_id!r} cannot be read: {reason}") from error
         if len(content) > self._max_file_bytes:
             raise TooLargeError(f"{external_id} is larger than {self._max_file_bytes // 2**20} MB")
         return content

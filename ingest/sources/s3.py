@@ -154,8 +154,8 @@ class S3Connector:
             reply = self._client.get_object(Bucket=self._settings.bucket, Key=external_id)
             with contextlib.closing(reply["Body"]) as body:
                 content: bytes = body.read(limit + 1) if reply["ContentLength"] <= limit else b""
-        except (*self._failures, OSError) as error:
-            raise FetchFailedError(f"{external_id} cannot be read: {error}") from error
+        except (*self._failures, OSError, ValueError) as error:  # ValueError: a key that no object can have
+            raise FetchFailedError(f"{external_id!r} cannot be read: {error}") from error
         if max(len(content), reply["ContentLength"]) > limit:
             raise TooLargeError(f"{external_id} is larger than {limit // 2**20} MB")
         return content
