@@ -109,7 +109,7 @@ class S3Connector:
         except ImportError as error:
             raise InvalidSourceError("an s3 source needs the extra s3: pip install 'refdesk[s3]'") from error
         self._settings = settings
-        self._failures: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
+        self._failures: tuple[type[Exception], ...] = (BotoCoreError, ClientError, OSError, ValueError)
         config = Config(
             connect_timeout=10,
             read_timeout=60,
@@ -125,7 +125,7 @@ class S3Connector:
                 verify=settings.ca_file or None,
                 config=config,
             )
-        except (*self._failures, ValueError) as error:
+        except self._failures as error:
             raise InvalidSourceError(f"the options do not make a client: {error}") from error
 
     def list_documents(self) -> Iterator[ListedDocument]:
@@ -154,7 +154,7 @@ class S3Connector:
             reply = self._client.get_object(Bucket=self._settings.bucket, Key=external_id)
             with contextlib.closing(reply["Body"]) as body:
                 content: bytes = body.read(limit + 1) if reply["ContentLength"] <= limit else b""
-        except (*self._failures, OSError, ValueError) as error:  # ValueError: a key that no object can have
+        except self._failures as error:  # among them ValueError: a key that no object can have
             raise FetchFailedError(f"{external_id!r} cannot be read: {error}") from error
         if max(len(content), reply["ContentLength"]) > limit:
             raise TooLargeError(f"{external_id} is larger than {limit // 2**20} MB")

@@ -239,7 +239,8 @@ class WebConnector:
         if reply.status >= 500 or reply.status == 429:
             return visit.note_failure(url, before, f"status {reply.status}")
         if reply.status in (404, 410):
-            return visit.forget()
+            visit.forget()
+            return None
         if reply.status == 304 and before.get("is_read"):
             return visit.note(url, {**before, "lastmod": candidate.modified})
         if reply.status != 200:

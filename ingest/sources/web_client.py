@@ -178,7 +178,7 @@ class WebClient:
         asked = retry_after_s(reply.headers.get("retry-after", ""), datetime.now(UTC))
         if asked > self._limits.wait_s:
             raise TooPatientError(f"the server asks to come back in {asked:.0f} s")
-        return max(backoff, asked)
+        return float(max(backoff, asked))
 
     def _once(self, target: Target, max_bytes: int, headers: Mapping[str, str]) -> Reply:
         pause = self._last_request + self._delay_s - time.monotonic()
@@ -211,12 +211,12 @@ class WebClient:
         finally:
             self._last_request = time.monotonic()
 
-    def _all_headers(self, target: Target, extra: Mapping[str, str]) -> dict[str, str]:
+    def _all_headers(self, target: Target, extra: Mapping[str, str]) -> list[tuple[bytes | str, bytes | str]]:
         host = target.url.removeprefix(f"{target.scheme}://").partition("/")[0]
         headers = {"Host": host, **self._headers, **extra}
         if self._credential is not None and self._credential.origin == target.origin:
             headers[self._credential.name] = self._credential.value
-        return headers
+        return [*headers.items()]
 
 
 def _read(response: httpcore.Response, target: Target, max_bytes: int) -> Reply:

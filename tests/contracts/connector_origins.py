@@ -141,7 +141,9 @@ class S3Origin:
         """See `Origin`."""
         options = {"endpoint_url": self._endpoint, "region": "us-east-1", **CREDENTIALS}
         source = make_source("s3", f"s3://{BUCKET}/docs/", **options)
-        return s3.connector(source, make_parts(self._folder / "work", max_file_bytes=MAX_FILE_BYTES, **KEYS))
+        return s3.connector(
+            source, make_parts(self._folder / "work", max_file_bytes=MAX_FILE_BYTES, secrets=KEYS)
+        )
 
 
 class WebOrigin:

@@ -28,12 +28,16 @@ class JsonMemory:
 
 
 def make_parts(
-    work_folder: Path, *, max_file_bytes: int = 10_000, memory: JsonMemory | None = None, **secrets: str
+    work_folder: Path,
+    *,
+    max_file_bytes: int = 10_000,
+    memory: JsonMemory | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> ConnectorParts:
     """Parts with these secrets and no others."""
 
     def secret(name: str) -> str:
-        if name not in secrets:
+        if not secrets or name not in secrets:
             raise SourceUnavailableError(f"there is no secret {name}")
         return secrets[name]
 

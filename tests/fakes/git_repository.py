@@ -12,7 +12,7 @@ from dulwich.object_store import iter_tree_contents
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
-from dulwich.server import DictBackend
+from dulwich.server import BackendRepo, DictBackend
 from dulwich.web import make_wsgi_chain
 
 FILE = 0o100644
@@ -86,7 +86,8 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def served_over_http(repository: GitRepository) -> Iterator[str]:
     """The repository's address on a smart HTTP server on loopback."""
-    app = make_wsgi_chain(DictBackend({"/handbook.git": repository.repo}))
+    served: dict[str, BackendRepo] = {"/handbook.git": repository.repo}
+    app = make_wsgi_chain(DictBackend(served))
     server = make_server("127.0.0.1", 0, app, handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

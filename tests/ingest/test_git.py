@@ -28,7 +28,7 @@ def origin(tmp_path: Path) -> GitRepository:
 def _connector(origin: GitRepository | str, tmp_path: Path, **options: Any) -> GitConnector:
     location = origin if isinstance(origin, str) else str(origin.path)
     options.setdefault("protocols", ["file", "http"])
-    parts = make_parts(tmp_path / "work", max_file_bytes=1000, memory=JsonMemory(), GIT_TOKEN="word")
+    parts = make_parts(tmp_path / "work", max_file_bytes=1000, memory=JsonMemory())
     return connector(make_source("git", location, **options), parts)
 
 

@@ -38,7 +38,9 @@ def _connector(
     endpoint: str, tmp_path: Path, location: str = f"s3://{BUCKET}", **options: Any
 ) -> S3Connector:
     options = {"endpoint_url": endpoint, "region": "us-east-1", **CREDENTIALS, **options}
-    return connector(make_source("s3", location, **options), make_parts(tmp_path, **KEYS, max_file_bytes=100))
+    return connector(
+        make_source("s3", location, **options), make_parts(tmp_path, secrets=KEYS, max_file_bytes=100)
+    )
 
 
 def _listed(connector: S3Connector) -> dict[str, ListedDocument]:

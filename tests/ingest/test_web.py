@@ -43,7 +43,7 @@ def _connector(
     site: SiteServer, memory: JsonMemory | None = None, path: str = "/", **options: Any
 ) -> WebConnector:
     options = {"allow_hosts": ["127.0.0.1"], "delay_s": 0, **options}
-    parts = make_parts(Path(), memory=memory, READ_TOKEN="word")
+    parts = make_parts(Path(), memory=memory, secrets={"READ_TOKEN": "word"})
     made = connector(make_source("web", site.url + path, **options), parts)
     limits = replace(made._settings.limits, backoff_s=0.0, read_s=1.0)
     return WebConnector(replace(made._settings, limits=limits), parts)
