@@ -105,7 +105,7 @@ class ConnectorParts:
     Attributes:
         blobs: Where pushed bytes lie.
         memory: What it keeps between syncs.
-        work_dir: A folder of its own, for example for a clone; may not exist yet, can be thrown away.
+        work_folder: A folder of its own, for example for a clone; may not exist yet, can be thrown away.
         max_file_bytes: Larger documents are refused on fetch.
         secret: The value of a secret that the source's options name; `SourceUnavailableError` when there is
             none. Nobody keeps it longer than it takes to use it.
@@ -113,7 +113,7 @@ class ConnectorParts:
 
     blobs: BlobStore
     memory: ConnectorMemory
-    work_dir: Path
+    work_folder: Path
     max_file_bytes: int
     secret: Callable[[str], str]
 

@@ -110,6 +110,12 @@ SOURCE_KINDS: Mapping[str, SourceKind] = {
     for kind in (
         SourceKind("folder", "path"),
         SourceKind("push", "nothing", is_read=False),
+        SourceKind("web", "address"),
+        SourceKind("git", "address"),
+        SourceKind("s3", "address"),
+        SourceKind("mail", "address"),
+        SourceKind("slack_export", "path"),
+        SourceKind("confluence_export", "path"),
     )
 }
 """Every kind by its name; another one is a line here and a line in `workers.wiring`."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ingest.ports import ListedDocument
 from retrieval.access import Acl, Principal, PrincipalId, UserId, hashed_denied, hashed_readers
-from retrieval.corpus import ChunkId, DocumentId, Passage, SourceId, VersionId, chunk_id_for
+from retrieval.corpus import ChunkId, DocumentId, Passage, Source, SourceId, VersionId, chunk_id_for
 from retrieval.ports import Point, SparseVector
 from retrieval.query import Hit
 
@@ -90,3 +90,8 @@ def make_listed(external_id: str = "a.md", fingerprint: str = "1", **fields: Any
     """One line of a source's listing."""
     listed = ListedDocument(external_id, fingerprint, "", "", NOON, 10)
     return replace(listed, **fields)
+
+
+def make_source(kind: str, location: str, **options: Any) -> Source:
+    """A source of a kind with these options, owned by olga."""
+    return Source(SourceId("src-1"), "A source", kind, location, make_acl(), created_at=NOON, options=options)

@@ -14,7 +14,7 @@ from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector, ConnectorParts
 from ingest.sandbox import SandboxExtractor, SandboxSettings
 from ingest.settings import ChunkingSettings
-from ingest.sources import folder, push
+from ingest.sources import confluence_export, folder, mail, push, s3, slack_export, web
 from ingest.syncing import Syncer
 from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds
 from retrieval.adapters.sql.jobs import SqlJobs
@@ -92,9 +92,21 @@ def index_fingerprint(settings: Settings, corpus: Corpus) -> str:
     return "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
 
 
+def _git(source: Source, parts: ConnectorParts) -> Connector:
+    from ingest.sources import git  # a second of imports that only desks with such a source need
+
+    return git.connector(source, parts)
+
+
 CONNECTORS: Mapping[str, Callable[[Source, ConnectorParts], Connector]] = {
     "folder": folder.connector,
     "push": push.connector,
+    "web": web.connector,
+    "git": _git,
+    "s3": s3.connector,
+    "mail": mail.connector,
+    "slack_export": slack_export.connector,
+    "confluence_export": confluence_export.connector,
 }
 """What makes the connector of each kind in `retrieval.corpus.SOURCE_KINDS`."""
 
@@ -121,7 +133,7 @@ def connectors(
         parts = ConnectorParts(
             blobs=blobs,
             memory=BlobMemory(blobs, source.id),
-            work_dir=settings.data / "connectors" / source.id,
+            work_folder=settings.data / "connectors" / source.id,
             max_file_bytes=settings.max_file_mb * 2**20,
             secret=looked_up,
         )

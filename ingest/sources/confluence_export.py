@@ -1,7 +1,7 @@
 """A Confluence XML export as a source: each current page or blog post is one HTML document.
 
 Older versions, drafts, archived and deleted pages and archived spaces are left out. Space permissions and the view
-restrictions of a page and of all pages above it say who may read. Options: docs/connectors-mail-chat-wiki.md.
+restrictions of a page and of all pages above it say who may read. Options: docs/connectors.md.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ingest.errors import InvalidSourceError
-from ingest.ports import Connector
+from ingest.ports import Connector, ConnectorParts
 from ingest.sources.confluence_access import ConfluenceRules, PageAccess
 from ingest.sources.confluence_entities import Entity, read_entities
 from ingest.sources.confluence_space import KINDS, Page, Site, read_site, storage_body
 from ingest.sources.confluence_storage import Links, markup_as_html, storage_as_html
 from ingest.sources.export import Export
 from ingest.sources.identities import identities_from
-from ingest.sources.options import check_names, choice, text
-from ingest.sources.parts import ConnectorParts
+from ingest.sources.options import SourceOptions
 from ingest.sources.rendered import RenderedConnector, RenderedDocument
 from retrieval.access import Acl
 from retrieval.corpus import Source
@@ -35,17 +34,17 @@ def connector(source: Source, parts: ConnectorParts) -> Connector:
     Raises:
         InvalidSourceError: An option cannot be understood.
     """
-    check_names(source.options, OPTIONS)
-    base_url = text(source.options, "base_url").rstrip("/")
+    options = SourceOptions(source, OPTIONS)
+    base_url = options.text("base_url").rstrip("/")
     address = urlsplit(base_url)
     if base_url and (address.scheme not in ("http", "https") or not address.hostname):
         raise InvalidSourceError("the option base_url is an address such as https://wiki.example.org")
     rules = ConfluenceRules(
         default_acl=source.default_acl,
-        identities=identities_from(source.id, source.options, ("email", "local_part", "name")),
-        space_by_source=choice(source.options, "space_acl", ("export", "source")) == "source",
-        users_group=text(source.options, "users_group"),
-        anonymous_is_everyone=choice(source.options, "anonymous", ("group", "everyone")) == "everyone",
+        identities=identities_from(source.id, options, ("email", "local_part", "name")),
+        space_by_source=options.choice("space_acl", "export", ("export", "source")) == "source",
+        users_group=options.text("users_group"),
+        anonymous_is_everyone=options.choice("anonymous", "group", ("group", "everyone")) == "everyone",
     )
     return RenderedConnector(
         Path(source.location),

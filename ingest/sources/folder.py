@@ -14,27 +14,16 @@ A `.refdesk.toml` applies to its folder and everything below it; of several, the
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ingest.errors import FetchFailedError, SourceUnavailableError, TooLargeError
 from ingest.ports import ConnectorParts, ListedDocument
-from retrieval.access import Acl, PrincipalId, UserId
+from ingest.sources.rules import RULES_FILE, FolderRules, read_rules
+from retrieval.access import Acl, UserId
 from retrieval.corpus import Source
-
-RULES_FILE = ".refdesk.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What one `.refdesk.toml` says."""
-
-    acl: Acl | None
-    documents: dict[str, dict[str, Any]]
 
 
 def connector(source: Source, parts: ConnectorParts) -> FolderConnector:
@@ -74,14 +63,17 @@ class FolderConnector:
 
     def fetch(self, external_id: str) -> bytes:
         """See `Connector.fetch`."""
-        path = self._root / PurePosixPath(external_id)
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            raise FetchFailedError(f"{external_id} leads out of the folder")
+        place = PurePosixPath(external_id)
+        path = self._root / place
         try:
+            is_inside = path.resolve().is_relative_to(self._root.resolve())
+            if not is_inside or any(part.startswith(".") for part in place.parts):
+                raise FetchFailedError(f"{external_id!r} is no document of the folder")
             with path.open("rb") as file:
                 content = file.read(self._max_file_bytes + 1)
-        except OSError as error:
-            raise FetchFailedError(f"{external_id} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise FetchFailedError(f"{external_id!r} cannot be read: {reason}") from error
         if len(content) > self._max_file_bytes:
             raise TooLargeError(f"{external_id} is larger than {self._max_file_bytes // 2**20} MB")
         return content
@@ -141,24 +133,14 @@ class FolderConnector:
             superseded_by=str(relative.parent / successor) if successor else "",
         )
 
-    def _rules(self, folder: Path) -> _Rules:
+    def _rules(self, folder: Path) -> FolderRules:
         path = folder / RULES_FILE
         try:
-            rules = tomllib.loads(path.read_text(encoding="utf-8"))
+            return read_rules(path.read_text(encoding="utf-8"), default_owner=self._default_owner)
         except FileNotFoundError:
-            return _Rules(None, {})
+            return FolderRules()
         except (OSError, ValueError) as error:  # falling back to the parent's rules might show too much
             raise SourceUnavailableError(f"{path} cannot be understood: {error}") from error
-        stated = "acl" in rules or "owner" in rules
-        return _Rules(self._acl(rules) if stated else None, rules.get("documents", {}))
-
-    def _acl(self, rules: dict[str, Any]) -> Acl:
-        lists = rules.get("acl", {})
-        return Acl(
-            owner=UserId(rules.get("owner", self._default_owner)),
-            allow=frozenset(PrincipalId(p) for p in lists.get("allow", ())),
-            deny=frozenset(PrincipalId(p) for p in lists.get("deny", ())),
-        )
 
 
 def outermost(paths: Collection[str]) -> list[str]:

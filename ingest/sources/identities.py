@@ -14,12 +14,11 @@ that a group of one source never opens a document of another.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ingest.errors import InvalidSourceError
-from ingest.sources.options import choice, strings
+from ingest.sources.options import SourceOptions
 from retrieval.access import PrincipalId, UserId, user_principal
 from retrieval.corpus import SourceId
 
@@ -57,7 +56,7 @@ class Identities:
 
 
 def identities_from(
-    source_id: SourceId, options: Mapping[str, Any], rules: Sequence[str] = ("email", "local_part")
+    source_id: SourceId, options: SourceOptions, rules: Sequence[str] = ("email", "local_part")
 ) -> Identities:
     """The rule that a source's options state, one of `rules`; the first when they state none.
 
@@ -65,8 +64,8 @@ def identities_from(
         InvalidSourceError: `user_ids` is no rule, or `local_part` is asked for without domains: then
             anybody's address anywhere would count as a colleague's.
     """
-    rule = choice(options, "user_ids", rules)
-    domains = frozenset(domain.lower() for domain in strings(options, "email_domains"))
+    rule = options.choice("user_ids", rules[0], rules)
+    domains = frozenset(domain.lower() for domain in options.texts("email_domains"))
     if rule == "local_part" and not domains:
         raise InvalidSourceError("the option user_ids = local_part needs the option email_domains")
     return Identities(source_id, rule, domains)

@@ -1,6 +1,6 @@
 """Mail as a source: an mbox file, a folder of mbox files, a Maildir, or a mailbox on an IMAP server.
 
-Each message is one document whose bytes are the message (RFC 5322). Options: docs/connectors-mail-chat-wiki.md.
+Each message is one document whose bytes are the message (RFC 5322). Options: docs/connectors.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ingest.errors import FetchFailedError, InvalidSourceError, SourceError
-from ingest.ports import Connector, ConnectorMemory, ListedDocument
+from ingest.ports import Connector, ConnectorMemory, ConnectorParts, ListedDocument
 from ingest.sources.identities import Identities, identities_from
 from ingest.sources.mail_files import MaildirFolders, MboxFiles, is_maildir
 from ingest.sources.mail_folders import FolderChoice
 from ingest.sources.mail_headers import Candidate, digest_of, read_headers, with_ids
 from ingest.sources.mail_imap import ImapAccess, ImapMailbox
-from ingest.sources.options import check_names, choice, strings, text
-from ingest.sources.parts import ConnectorParts
+from ingest.sources.options import SourceOptions
 from retrieval.access import Acl
 from retrieval.corpus import Source
 
@@ -126,40 +125,39 @@ def connector(source: Source, parts: ConnectorParts) -> Connector:
     Raises:
         InvalidSourceError: The location or an option cannot be understood.
     """
-    check_names(source.options, OPTIONS)
-    by_participants = choice(source.options, "acl_from", ("source", "participants")) == "participants"
-    identities = identities_from(source.id, source.options)
+    options = SourceOptions(source, OPTIONS)
+    by_participants = options.choice("acl_from", "source", ("source", "participants")) == "participants"
+    identities = identities_from(source.id, options)
     return MailConnector(
-        _store(source, parts),
+        _store(source, options, parts),
         parts.memory,
         default_acl=source.default_acl,
         participants=identities if by_participants else None,
     )
 
 
-def _store(source: Source, parts: ConnectorParts) -> MailStore:
-    folders = FolderChoice(frozenset(strings(source.options, "folders")))
+def _store(source: Source, options: SourceOptions, parts: ConnectorParts) -> MailStore:
+    folders = FolderChoice(frozenset(options.texts("folders")))
     limit = parts.max_file_bytes
     url = urlsplit(source.location) if "://" in source.location else None
     if url is not None:
-        return ImapMailbox(_imap_access(url, source, parts), folders, max_message_bytes=limit)
+        return ImapMailbox(_imap_access(url, options, parts), folders, max_message_bytes=limit)
     root = Path(source.location)
     if is_maildir(root):
         return MaildirFolders(root, folders, max_message_bytes=limit)
     return MboxFiles(root, folders, max_message_bytes=limit)
 
 
-def _imap_access(url: SplitResult, source: Source, parts: ConnectorParts) -> ImapAccess:
-    options = source.options
+def _imap_access(url: SplitResult, options: SourceOptions, parts: ConnectorParts) -> ImapAccess:
     if url.scheme not in ("imap", "imaps") or not url.hostname:
         raise InvalidSourceError("the location of a mailbox is imaps://host or imap://host")
     if url.password is not None:
         raise InvalidSourceError("the location holds a password; name a secret in password_secret instead")
-    security = choice(options, "security", ("tls", "starttls", "plain"))
+    security = options.choice("security", "tls", ("tls", "starttls", "plain"))
     if url.scheme == "imaps" and security != "tls":
         raise InvalidSourceError("the option security contradicts imaps://; write imap://")
-    user = text(options, "user") or unquote(url.username or "")
-    secret = text(options, "password_secret")
+    user = options.text("user") or unquote(url.username or "")
+    secret = options.text("password_secret")
     if not user or not secret:
         raise InvalidSourceError("the options user and password_secret are needed for a mailbox")
     try:
@@ -170,7 +168,7 @@ def _imap_access(url: SplitResult, source: Source, parts: ConnectorParts) -> Ima
         host=url.hostname,
         port=port,
         security=security,
-        ca_file=text(options, "ca_file"),
+        ca_file=options.text("ca_file"),
         user=user,
         password=lambda: parts.secret(secret),
         timeout_s=_TIMEOUT_S,

@@ -1,55 +1,63 @@
-"""Reads the options of a source; what cannot be understood is an error that names the option."""
+"""The options of a source, read once and checked: an unknown name is an error, never ignored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection
 
 from ingest.errors import InvalidSourceError
+from retrieval.corpus import Source
 
 
-def text(options: Mapping[str, Any], name: str, default: str = "") -> str:
-    """A text option.
+class SourceOptions:
+    """Typed reading of `Source.options`."""
 
-    Raises:
-        InvalidSourceError: It is something else.
-    """
-    value = options.get(name, default)
-    if not isinstance(value, str):
-        raise InvalidSourceError(f"the option {name} must be a text")
-    return value
+    def __init__(self, source: Source, known: Collection[str]) -> None:
+        """Take the options of `source`.
 
+        Args:
+            known: Every name that the connector reads.
 
-def choice(options: Mapping[str, Any], name: str, choices: Sequence[str]) -> str:
-    """One of a few words, the first when the option is absent.
+        Raises:
+            InvalidSourceError: The source has an option of another name.
+        """
+        unknown = sorted(set(source.options) - set(known))
+        if unknown:
+            raise InvalidSourceError(
+                f"a {source.kind} source has no option {unknown[0]}; it has {', '.join(sorted(known))}"
+            )
+        self._options = source.options
 
-    Raises:
-        InvalidSourceError: It is none of them.
-    """
-    value = text(options, name, choices[0])
-    if value not in choices:
-        raise InvalidSourceError(f"the option {name} must be one of {', '.join(choices)}")
-    return value
+    def text(self, name: str, default: str = "") -> str:
+        """A text option."""
+        value = self._options.get(name, default)
+        if not isinstance(value, str):
+            raise InvalidSourceError(f"the option {name} has to be a text")
+        return value
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts, empty by default."""
+        value = self._options.get(name, ())
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise InvalidSourceError(f"the option {name} has to be a list of texts")
+        return tuple(value)
 
-def strings(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A list of texts, empty when the option is absent.
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """A yes or no."""
+        value = self._options.get(name, default)
+        if not isinstance(value, bool):
+            raise InvalidSourceError(f"the option {name} has to be true or false")
+        return value
 
-    Raises:
-        InvalidSourceError: It is something else.
-    """
-    value = options.get(name, [])
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise InvalidSourceError(f"the option {name} must be a list of texts")
-    return tuple(value)
+    def number(self, name: str, default: float, *, low: float, high: float) -> float:
+        """A number between two bounds, both included."""
+        value = self._options.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise InvalidSourceError(f"the option {name} has to be a number from {low:g} to {high:g}")
+        return value
 
-
-def check_names(options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse options that no connector of this kind reads: a misspelt limit must not pass in silence.
-
-    Raises:
-        InvalidSourceError: There is one.
-    """
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise InvalidSourceError(f"unknown option {unknown[0]}; known are {', '.join(sorted(known))}")
+    def choice(self, name: str, default: str, allowed: Collection[str]) -> str:
+        """One of a few words."""
+        value = self.text(name, default)
+        if value not in allowed:
+            raise InvalidSourceError(f"the option {name} has to be one of {', '.join(sorted(allowed))}")
+        return value

@@ -2,7 +2,7 @@
 
 Public channels are read by the workspace's group, `group:<source id>/everyone`, or by whom the source's own
 access list names; private channels and direct messages by their members, as far as the export names them and
-the option `user_ids` maps them. Options: docs/connectors-mail-chat-wiki.md.
+the option `user_ids` maps them. Options: docs/connectors.md.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ingest.errors import InvalidSourceError
-from ingest.ports import Connector
+from ingest.ports import Connector, ConnectorParts
 from ingest.sources.export import Export
 from ingest.sources.identities import Identities, identities_from
-from ingest.sources.options import check_names, choice, text
-from ingest.sources.parts import ConnectorParts
+from ingest.sources.options import SourceOptions
 from ingest.sources.rendered import RenderedConnector, RenderedDocument
 from ingest.sources.slack_text import author_of, message_as_html, plain_text
 from ingest.sources.slack_workspace import Channel, ChannelKind, Workspace, read_json, read_workspace
@@ -63,15 +62,15 @@ def connector(source: Source, parts: ConnectorParts) -> Connector:
     Raises:
         InvalidSourceError: An option cannot be understood.
     """
-    check_names(source.options, OPTIONS)
-    domain = text(source.options, "workspace_domain").lower()
+    options = SourceOptions(source, OPTIONS)
+    domain = options.text("workspace_domain").lower()
     if domain and not _DOMAIN.fullmatch(domain):
         raise InvalidSourceError("the option workspace_domain is a host such as acme.slack.com")
     rules = SlackRules(
         default_acl=source.default_acl,
-        identities=identities_from(source.id, source.options),
+        identities=identities_from(source.id, options),
         domain=domain,
-        public_by_source=choice(source.options, "public_acl", ("workspace", "source")) == "source",
+        public_by_source=options.choice("public_acl", "workspace", ("workspace", "source")) == "source",
     )
     return RenderedConnector(
         Path(source.location),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import SourceUnavailableError
-from ingest.ports import Connector, ListedDocument
-from ingest.sources.parts import ConnectorParts
+from ingest.ports import Connector, ConnectorParts, ListedDocument
 from retrieval.access import Acl
+from retrieval.adapters.folder_blobs import FolderBlobs
 from retrieval.corpus import Source, SourceId
 from tests.make import NOON, make_acl
 
@@ -52,7 +52,13 @@ def make_parts(work_folder: Path, *, max_file_bytes: int = 1 << 20, **secrets: s
             raise SourceUnavailableError(f"there is no secret {name}")
         return secrets[name]
 
-    return ConnectorParts(work_folder, JsonMemory(), max_file_bytes, secret)
+    return ConnectorParts(
+        blobs=FolderBlobs(work_folder / "blobs"),
+        memory=JsonMemory(),
+        work_folder=work_folder,
+        max_file_bytes=max_file_bytes,
+        secret=secret,
+    )
 
 
 def listed(connector: Connector) -> dict[str, ListedDocument]:
