@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -221,11 +221,21 @@ class DocumentStore(Protocol):
         """Write a version and its chunks, invisible to readers; writing it again changes nothing."""
         ...
 
-    def publish(self, lease: Lease, version_id: VersionId) -> list[ChunkId] | None:
+    def publish(
+        self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
+    ) -> list[ChunkId] | None:
         """Make a version the live one and finish the job, atomically.
+
+        Args:
+            lease: The job.
+            version_id: The version.
+            written: Names of the indexes that hold its points; None for a version that was live already.
 
         Returns:
             Ids of the chunks it replaced, or None when the lease was lost and nothing was changed.
+
+        Raises:
+            IndexesChangedError: An index on record lacks the points: it came up after they were written.
         """
         ...
 

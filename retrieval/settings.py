@@ -50,9 +50,12 @@ class Settings(BaseSettings):
     )
     index_api_key: SecretStr = Field(SecretStr(""), description="API key for the Qdrant server.")
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
+    model: str = Field(
+        "all-MiniLM-L6-v2", description="Folder below REFDESK_MODELS of the embedding model in use."
+    )
     models: Path = Field(
         Path(sys.prefix) / "share" / "refdesk" / "models",
-        description="Folder of the exported embedding model, made by `make setup`.",
+        description="Folder of the exported embedding models, made by `make setup`.",
     )
     embedding_cache: Path | None = Field(
         None, description="File that remembers embeddings; empty means `embeddings.db` in the state folder."

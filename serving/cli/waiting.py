@@ -24,6 +24,15 @@ def wait_for_sync(api: Api, accepted: Mapping[str, Any]) -> Mapping[str, Any]:
     return job
 
 
+def wait_for_build(api: Api, accepted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The finished job of a rebuild, once the documents that it had read anew have come to rest as well."""
+    with progress_bar() as advance:
+        job = _wait_for_job(api, accepted["job"]["id"], advance, "index")
+        if job["report"].get("rereading"):
+            wait_until_idle(api, advance)
+    return job
+
+
 def wait_until_idle(api: Api, advance: Advance) -> None:
     """Return when no job that the caller may see waits or runs."""
     most = 0
@@ -64,10 +73,10 @@ def failed_documents(api: Api, source_id: str = "") -> Iterator[Mapping[str, Any
             cursor = page["next_cursor"]
 
 
-def _wait_for_job(api: Api, job_id: str, advance: Advance) -> Mapping[str, Any]:
+def _wait_for_job(api: Api, job_id: str, advance: Advance, name: str = "compare") -> Mapping[str, Any]:
     while True:
         job: Mapping[str, Any] = api.get("jobs", job_id)
-        advance("compare", job["done"], job["total"])
+        advance(name, job["done"], job["total"])
         if job["finished_at"] is not None:
             return job
         time.sleep(_POLL_S)

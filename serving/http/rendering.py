@@ -23,6 +23,7 @@ from retrieval.query import Hit, SearchFilters, SearchResult
 from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
 from serving.http import schemas
+from serving.indexes import ListedIndex
 
 _MAX_TAGS = 100
 
@@ -233,6 +234,20 @@ def job_out(job: Job) -> schemas.JobOut:
 def accepted_out(job: Job) -> schemas.AcceptedOut:
     """Accepted work."""
     return schemas.AcceptedOut(job=job_out(job), document_id=job.document_id, source_id=job.source_id)
+
+
+def index_out(listed: ListedIndex) -> schemas.IndexOut:
+    """An index."""
+    record = listed.record
+    return schemas.IndexOut(
+        name=record.name,
+        state=record.state.value,
+        fingerprint=record.fingerprint,
+        average_length=record.average_length,
+        can_answer=listed.can_answer,
+        created_at=record.created_at,
+        activated_at=record.activated_at,
+    )
 
 
 def history_out(document_id: str, history: History) -> schemas.HistoryOut:
