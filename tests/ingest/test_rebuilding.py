@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,18 +106,30 @@ def open_bench(folder: Path, opener: CorpusOpener = open_corpus) -> Iterator[Ben
         yield Bench(folder / "docs", corpus, toolbox)
 
 
-@pytest.fixture
-def indexed(tmp_path: Path) -> Path:
-    """A folder with three documents, indexed by the plain model."""
-    docs = tmp_path / "docs"
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three documents, indexed by the plain model once for all tests."""
+    folder = tmp_path_factory.mktemp("template")
+    docs = folder / "docs"
     docs.mkdir()
     for name, text in TEXTS.items():
         (docs / name).write_text(text)
-    with open_bench(tmp_path) as bench:
+    with open_bench(folder) as bench:
         sources = SqlSources(bench.corpus.database, utc_now)
         sources.create(SourceId("s"), name="s", kind="folder", location=str(docs), owner=UserId("olga"))
         bench.sync()
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def indexed(template: Path, tmp_path: Path) -> Path:
+    """A copy of the indexed folder, to be changed."""
+    folder = tmp_path / "copy"
+    shutil.copytree(template, folder)
+    with closing(sqlite3.connect(folder / "data" / "catalogue.db")) as connection:
+        connection.execute("UPDATE sources SET location = ?", (str(folder / "docs"),))
+        connection.commit()
+    return folder
 
 
 def test_a_change_of_model_builds_beside_and_switches(indexed: Path) -> None:
