@@ -1,11 +1,16 @@
-"""Stage 4: chunks and vectors -> the index, and keeping the index equal to the catalogue."""
+"""Stage 4: chunks and vectors -> every index on record, and keeping those equal to the catalogue.
+
+While an index is being built, and as long as there is one to go back to, each change reaches them all: so a
+switch in either direction finds an index that is complete (docs/decisions/0007-switching-indexes.md).
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +18,17 @@ from numpy.typing import NDArray
 from ingest.ports import DocumentStore, IndexableChunk, IndexTarget
 from retrieval.access import hashed_denied, hashed_readers
 from retrieval.corpus import ChunkId, DocumentId
-from retrieval.errors import IndexMismatchError
+from retrieval.errors import IndexUnavailableError
+from retrieval.indexes import IndexBuilds, IndexState, OpenIndex, OpenIndexes
 from retrieval.ports import Embedder, Point, SparseEncoder, VectorIndex
 
 T = TypeVar("T")
 
+Vectors = Mapping[str, NDArray[np.float32]]
+"""Vectors of some chunks by fingerprint of the embedder that made them, each of shape `(n, dimension)`."""
+
 _BATCH = 128
-_ASSUMED_AVERAGE = 80.0
+ASSUMED_AVERAGE = 80.0
 """Average length of a chunk in sparse terms, until the corpus has been measured."""
 
 _TOLERATED_DRIFT = 0.05
@@ -27,26 +36,8 @@ _TOLERATED_DRIFT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class OpenIndex:
-    """The index that answers, with what it was built by."""
-
-    name: str
-    fingerprint: str
-    average_length: float
-    index: VectorIndex
-
-
-class IndexRecords(Protocol):
-    """Remembers facts of the active index across restarts."""
-
-    def save(self, opened: OpenIndex) -> None:
-        """Record name, fingerprint and average length of the active index."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class Repair:
-    """What a reconciliation found and mended: counts of points and documents."""
+    """What a reconciliation found and mended: counts of points, over all indexes, and of documents."""
 
     missing: int
     surplus: int
@@ -54,147 +45,200 @@ class Repair:
 
 
 class Indexer:
-    """Writes the active index. Safe to share between worker threads."""
+    """Writes the indexes. Safe to share between worker threads."""
 
-    def __init__(
-        self,
-        *,
-        store: DocumentStore,
-        embedder: Embedder,
-        sparse: SparseEncoder,
-        opened: OpenIndex,
-        records: IndexRecords,
-        fingerprint: str,
-    ) -> None:
-        """Write `opened`, for documents in `store`.
-
-        Args:
-            fingerprint: Of the embedder, chunker and sparse encoder in use now; writes are refused while
-                it differs from the index's own.
-        """
+    def __init__(self, *, store: DocumentStore, indexes: OpenIndexes, builds: IndexBuilds) -> None:
+        """Write `indexes` for documents in `store`; `builds` records their average lengths."""
         self._store = store
-        self._embedder = embedder
-        self._sparse = sparse
-        self._opened = opened
-        self._records = records
-        self._fingerprint = fingerprint
+        self._indexes = indexes
+        self._builds = builds
         self._recalibrating = threading.Lock()
 
     def active(self) -> VectorIndex:
-        """The index that answers."""
-        return self._opened.index
+        """The index that answers, for looking into it between two writes."""
+        with self._indexes.answering() as opened:
+            return opened.index
+
+    def embedders(self) -> list[Embedder]:
+        """The embedders of all indexes that are written now, each once."""
+        with self._indexes.written() as written:
+            found = {opened.encoders.embedder.fingerprint: opened.encoders.embedder for opened in written}
+        return list(found.values())
 
     def write(
-        self, target: IndexTarget, chunks: Sequence[IndexableChunk], vectors: NDArray[np.float32]
-    ) -> None:
-        """Upsert the points of one document's chunks.
+        self, target: IndexTarget, chunks: Sequence[IndexableChunk], vectors: Vectors
+    ) -> frozenset[str]:
+        """Upsert the points of one document's chunks into every index.
 
         Args:
-            vectors: Shape `(len(chunks), dimension)`, unit rows, in the order of `chunks`.
+            vectors: Unit rows in the order of `chunks`. An index whose embedder is not among them, because it
+                came up meanwhile, has the texts embedded now; it never takes another embedder's vectors.
+
+        Returns:
+            Names of the indexes that hold the points; a version may be published only when none is missing.
 
         Raises:
-            IndexMismatchError: The index belongs to another embedder, chunker or sparse encoder.
-            IndexUnavailableError: The index did not take the points.
+            IndexMismatchError: An index belongs to an embedder or sparse encoder that is not open.
+            IndexUnavailableError: An index did not take the points.
             ValueError: A vector is not finite or has the wrong length.
         """
-        self._refuse_mismatch()
-        if vectors.shape != (len(chunks), self._embedder.dimension) or not np.isfinite(vectors).all():
-            raise ValueError(f"unusable vectors of shape {vectors.shape} for {len(chunks)} chunks")
-        opened = self._opened
-        points = [
-            self._point(target, chunk, vector, opened.average_length)
-            for chunk, vector in zip(chunks, vectors, strict=True)
-        ]
-        for batch in _batches(points, _BATCH):
-            opened.index.upsert(batch)
+        with self._indexes.written() as written:
+            for opened in written:
+                embedder = opened.encoders.embedder
+                made = vectors.get(embedder.fingerprint)
+                if made is None:
+                    made = embedder.embed_documents([chunk.text for chunk in chunks])
+                self._apply(opened, partial(_upsert, points=_points(opened, target, chunks, made)))
+            return frozenset(opened.record.name for opened in written)
 
     def remove(self, chunk_ids: Collection[ChunkId]) -> None:
-        """Remove points from the index and forget their chunks."""
-        if chunk_ids:
-            self._opened.index.delete(chunk_ids)
-            self._store.forget_chunks(list(chunk_ids))
+        """Remove points from every index and forget their chunks."""
+        if not chunk_ids:
+            return
+        with self._indexes.written() as written:
+            for opened in written:
+                self._apply(opened, lambda index: index.delete(chunk_ids))
+        self._store.forget_chunks(list(chunk_ids))
 
     def apply_access(self, document_ids: Iterable[DocumentId]) -> int:
-        """Bring the access lists of documents into the index, without embedding. Returns their number."""
+        """Bring the access lists of documents into every index, without embedding. Returns their number."""
         count = 0
         for document_id in document_ids:
             acl, epoch = self._store.access_epoch(document_id)
-            self._opened.index.set_access(document_id, hashed_readers(acl), hashed_denied(acl))
+            while (
+                True
+            ):  # read the list before the indexes: one that comes up later reads this list or a newer
+                readers, denied = hashed_readers(acl), hashed_denied(acl)
+                with self._indexes.written() as written:
+                    for opened in written:
+                        self._apply(opened, _setting_access(document_id, readers, denied))
+                acl, newest = self._store.access_epoch(document_id)
+                if newest == epoch:
+                    break
+                epoch = newest
             self._store.confirm_access(document_id, epoch)
             count += 1
         return count
 
     def recalibrate(self) -> bool:
-        """Write the sparse weights anew if the average length has moved. Returns whether it did."""
-        with self._recalibrating:
+        """Write sparse weights anew where the average length has moved. Returns whether it did."""
+        with self._recalibrating, self._indexes.written() as written:
             measured, count = self._store.average_terms()
-            in_use = self._opened.average_length
-            if count == 0 or abs(measured - in_use) <= _TOLERATED_DRIFT * in_use:
-                return False
-            opened = replace(self._opened, average_length=measured)
-            self._records.save(opened)
-            self._opened = opened
-            for batch in _batches(sorted(self._store.live_chunk_ids()), 1000):
-                texts = {chunk.chunk_id: chunk.text for chunk in self._store.live_chunks(batch)}
-                opened.index.set_sparse(
-                    {
-                        id_: self._sparse.encode_document(text, average_length=measured)
-                        for id_, text in texts.items()
-                    }
-                )
-            return True
+            moved = [
+                each
+                for each in written
+                if count
+                and each.record.state is not IndexState.BUILDING  # measured when it began
+                and _has_moved(each.record.average_length, measured)
+            ]
+            for opened in moved:
+                self._builds.set_average(opened.record.name, measured)
+                self._weigh_anew(opened, measured)
+            return bool(moved)
 
     def reconcile(self, *, progress: Callable[[int, int], None] = lambda *_: None) -> Repair:
-        """Make the index hold exactly the catalogue's live chunks, with the access lists of now.
+        """Make every index hold exactly the catalogue's live chunks, with the access lists of now.
 
-        Idempotent: a second run mends nothing. Text that was embedded before comes from the cache.
+        For a desk on which nothing else writes: points of a version that is about to be published are surplus
+        here. Idempotent: a second run mends nothing. Text that was embedded before comes from the cache.
         """
-        self._refuse_mismatch()
-        wanted, present = self._store.live_chunk_ids(), set(self._opened.index.chunk_ids())
-        missing, surplus = sorted(wanted - present), present - wanted
-        self.remove(surplus)
-        for done, batch in enumerate(_batches(missing, _BATCH)):
-            progress(done * _BATCH, len(missing))
-            self._restore(batch)
+        n_missing = n_surplus = 0
+        with self._indexes.written() as written:
+            for opened in written:
+                wanted, present = self._store.live_chunk_ids(), set(opened.index.chunk_ids())
+                missing, surplus = sorted(wanted - present), present - wanted
+                opened.index.delete(surplus)
+                self._store.forget_chunks(list(surplus))
+                for done in range(0, len(missing), _BATCH):
+                    progress(done, len(missing))
+                    self.fill(opened, missing[done : done + _BATCH])
+                progress(len(missing), len(missing))
+                n_missing, n_surplus = n_missing + len(missing), n_surplus + len(surplus)
         access = self.apply_access(self._store.stale_access())
-        return Repair(missing=len(missing), surplus=len(surplus), access=access)
+        return Repair(missing=n_missing, surplus=n_surplus, access=access)
 
-    def _restore(self, chunk_ids: Sequence[ChunkId]) -> None:
+    def fill(self, opened: OpenIndex, chunk_ids: Sequence[ChunkId]) -> None:
+        """Write live chunks into one index, from the catalogue's text; those that are gone are passed over."""
         by_document: dict[DocumentId, list[IndexableChunk]] = {}
         for chunk in self._store.live_chunks(chunk_ids):
             by_document.setdefault(chunk.document_id, []).append(chunk)
         for document_id, chunks in by_document.items():
-            vectors = self._embedder.embed_documents([chunk.text for chunk in chunks])
-            self.write(self._store.index_target(document_id), chunks, vectors)
+            _, epoch = self._store.access_epoch(document_id)
+            vectors = opened.encoders.embedder.embed_documents([chunk.text for chunk in chunks])
+            _upsert(opened.index, _points(opened, self._store.index_target(document_id), chunks, vectors))
+            acl, newest = self._store.access_epoch(document_id)
+            if newest != epoch:  # changed between the reading and the writing of the list
+                opened.index.set_access(document_id, hashed_readers(acl), hashed_denied(acl))
 
-    def _point(
-        self, target: IndexTarget, chunk: IndexableChunk, vector: NDArray[np.float32], average: float
-    ) -> Point:
-        return Point(
-            chunk_id=chunk.chunk_id,
-            document_id=target.document_id,
-            source_id=target.source_id,
-            path=target.path,
-            media_type=target.media_type,
-            language=target.language,
-            tags=target.tags,
-            modified_at=target.modified_at,
-            readers=hashed_readers(target.acl),
-            denied=hashed_denied(target.acl),
-            dense=vector,
-            sparse=self._sparse.encode_document(chunk.text, average_length=average),
-        )
-
-    def _refuse_mismatch(self) -> None:
-        if self._opened.fingerprint != self._fingerprint:
-            raise IndexMismatchError(
-                f"the index was built by {self._opened.fingerprint}, this desk uses {self._fingerprint}"
+    def _weigh_anew(self, opened: OpenIndex, average_length: float) -> None:
+        present = set(opened.index.chunk_ids())  # the engine refuses the whole batch for one unknown id
+        for batch in _batches(sorted(self._store.live_chunk_ids() & present), 1000):
+            opened.index.set_sparse(
+                {
+                    chunk.chunk_id: opened.encoders.sparse.encode_document(
+                        chunk.text, average_length=average_length
+                    )
+                    for chunk in self._store.live_chunks(batch)
+                }
             )
 
+    def _apply(self, opened: OpenIndex, change: Callable[[VectorIndex], None]) -> None:
+        """Make a change; an index to go back to that does not take it is given up, the others have to."""
+        try:
+            change(opened.index)
+        except IndexUnavailableError as error:
+            if opened.record.state is not IndexState.RETIRED:
+                raise
+            self._indexes.give_up(opened.record.name, error)
 
-def initial_index(name: str, fingerprint: str, index: VectorIndex) -> OpenIndex:
-    """A new, empty index."""
-    return OpenIndex(name, fingerprint, _ASSUMED_AVERAGE, index)
+
+def _points(
+    opened: OpenIndex, target: IndexTarget, chunks: Sequence[IndexableChunk], vectors: NDArray[np.float32]
+) -> list[Point]:
+    if vectors.shape != (len(chunks), opened.encoders.embedder.dimension) or not np.isfinite(vectors).all():
+        raise ValueError(f"unusable vectors of shape {vectors.shape} for {len(chunks)} chunks")
+    sparse, average = opened.encoders.sparse, opened.record.average_length
+    return [
+        _point(target, chunk, vector, sparse, average) for chunk, vector in zip(chunks, vectors, strict=True)
+    ]
+
+
+def _point(
+    target: IndexTarget,
+    chunk: IndexableChunk,
+    vector: NDArray[np.float32],
+    sparse: SparseEncoder,
+    average: float,
+) -> Point:
+    return Point(
+        chunk_id=chunk.chunk_id,
+        document_id=target.document_id,
+        source_id=target.source_id,
+        path=target.path,
+        media_type=target.media_type,
+        language=target.language,
+        tags=target.tags,
+        modified_at=target.modified_at,
+        readers=hashed_readers(target.acl),
+        denied=hashed_denied(target.acl),
+        dense=vector,
+        sparse=sparse.encode_document(chunk.text, average_length=average),
+    )
+
+
+def _upsert(index: VectorIndex, points: Sequence[Point]) -> None:
+    for batch in _batches(points, _BATCH):
+        index.upsert(batch)
+
+
+def _setting_access(
+    document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]
+) -> Callable[[VectorIndex], None]:
+    return lambda index: index.set_access(document_id, readers, denied)
+
+
+def _has_moved(in_use: float, measured: float) -> bool:
+    return abs(measured - in_use) > _TOLERATED_DRIFT * in_use
 
 
 def _batches(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -10,31 +10,34 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ingest.document import Extraction, ParsedDocument
 from ingest.errors import EmptyFileError
-from ingest.indexing import Indexer
+from ingest.indexing import Indexer, Vectors
 from ingest.ports import (
     Connector,
     DocumentStore,
     Extractor,
     IndexableChunk,
+    IndexTarget,
     StagedChunk,
     StagedVersion,
 )
 from retrieval.corpus import (
+    ChunkId,
     Document,
     DocumentState,
     Source,
+    VersionId,
     chunk_id_for,
     content_hash,
     indexed_text,
     text_key,
     version_id_for,
 )
+from retrieval.errors import IndexesChangedError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
-from retrieval.ports import BlobStore, Embedder, SparseEncoder
+from retrieval.ports import BlobStore, SparseEncoder
 
 PARSER_RECIPE = "parsers-v1"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
@@ -64,7 +67,6 @@ class Pipeline:
         store: DocumentStore,
         blobs: BlobStore,
         extractor: Extractor,
-        embedder: Embedder,
         sparse: SparseEncoder,
         indexer: Indexer,
         connector_for: Callable[[Source], Connector],
@@ -74,7 +76,6 @@ class Pipeline:
         self._store = store
         self._blobs = blobs
         self._extractor = extractor
-        self._embedder = embedder
         self._sparse = sparse
         self._indexer = indexer
         self._connector_for = connector_for
@@ -126,14 +127,29 @@ class Pipeline:
             media_type=version.document.media_type,
             language=version.document.language,
         )
-        self._indexer.write(target, chunks, vectors)
         self._blobs.put(text_key(version_id), _pack(version.document))
-        replaced = self._store.publish(lease, version_id)
+        replaced = self._write_and_publish(lease, version_id, target, chunks, vectors)
         if replaced is None:
             return  # deleted or taken over meanwhile: reconciliation drops the points that were written
         self._store.confirm_access(document.id, epoch)
         self._indexer.apply_access([document.id] if self._store.access_epoch(document.id)[1] != epoch else [])
         self._indexer.remove(replaced)
+
+    def _write_and_publish(
+        self,
+        lease: Lease,
+        version_id: VersionId,
+        target: IndexTarget,
+        chunks: list[IndexableChunk],
+        vectors: Vectors,
+    ) -> list[ChunkId] | None:
+        """`DocumentStore.publish`, once every index on record holds the points."""
+        while True:
+            written = self._indexer.write(target, chunks, vectors)
+            try:
+                return self._store.publish(lease, version_id, written)
+            except IndexesChangedError:
+                continue
 
     def _fetch(self, document: Document) -> bytes:
         self._store.set_state(document.id, DocumentState.FETCHING)
@@ -183,16 +199,19 @@ class Pipeline:
 
     def _embed(
         self, document: Document, chunks: list[IndexableChunk], heartbeat: Callable[[int, int], bool]
-    ) -> NDArray[np.float32] | None:
-        """Vectors of all chunks, or None when the lease was lost on the way."""
+    ) -> Vectors | None:
+        """Vectors of all chunks by each index's embedder, or None when the lease was lost on the way."""
         self._store.set_state(document.id, DocumentState.EMBEDDING)
-        parts = []
-        for start in range(0, len(chunks), _EMBED_BATCH):
-            if start and not heartbeat(start, len(chunks)):
-                return None
-            batch = chunks[start : start + _EMBED_BATCH]
-            parts.append(self._embedder.embed_documents([chunk.text for chunk in batch]))
-        return np.concatenate(parts)
+        vectors = {}
+        for embedder in self._indexer.embedders():
+            parts = []
+            for start in range(0, len(chunks), _EMBED_BATCH):
+                if start and not heartbeat(start, len(chunks)):
+                    return None
+                batch = chunks[start : start + _EMBED_BATCH]
+                parts.append(embedder.embed_documents([chunk.text for chunk in batch]))
+            vectors[embedder.fingerprint] = np.concatenate(parts)
+        return vectors
 
 
 def _indexable(version: StagedVersion, chunk: StagedChunk) -> IndexableChunk:

@@ -271,11 +271,21 @@ class DocumentStore(Protocol):
         """Write a version and its chunks, invisible to readers; writing it again changes nothing."""
         ...
 
-    def publish(self, lease: Lease, version_id: VersionId) -> list[ChunkId] | None:
+    def publish(
+        self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
+    ) -> list[ChunkId] | None:
         """Make a version the live one and finish the job, atomically.
+
+        Args:
+            lease: The job.
+            version_id: The version.
+            written: Names of the indexes that hold its points; None for a version that was live already.
 
         Returns:
             Ids of the chunks it replaced, or None when the lease was lost and nothing was changed.
+
+        Raises:
+            IndexesChangedError: An index on record lacks the points: it came up after they were written.
         """
         ...
 

@@ -8,6 +8,7 @@ RefdeskError                     every error that Refdesk raises on purpose
     ConflictError                the state does not allow the operation now
     IndexUnavailableError        the index cannot answer; retry helps
     IndexMismatchError           the index was built by another embedder, chunker or sparse encoder
+    IndexesChangedError          an index came up between writing and publishing; writing again helps
     CatalogueUnavailableError    the catalogue cannot answer; retry helps
     EmbedderUnavailableError     the embedder cannot answer; retry helps
     AlreadyRunningError          another desk holds this state folder
@@ -82,6 +83,14 @@ class IndexMismatchError(RetrievalError):
 
     code = "index_mismatch"
     hint = "Run `refdesk rebuild` to build an index for the present configuration."
+
+
+class IndexesChangedError(RetrievalError):
+    """Another index is being built since the points were written; it has to get them too."""
+
+    code = "indexes_changed"
+    retryable = True
+    hint = "Nothing to do: the document is written again."
 
 
 class CatalogueUnavailableError(RetrievalError):

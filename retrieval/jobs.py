@@ -21,6 +21,7 @@ class JobKind(StrEnum):
     INDEX = "index"
     SYNC = "sync"
     REINDEX = "reindex"
+    REBUILD = "rebuild"
 
 
 class JobState(StrEnum):
@@ -38,7 +39,11 @@ class JobState(StrEnum):
         return self in {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
 
 
-TASK_NAMES = {JobKind.INDEX: "refdesk.index_document", JobKind.SYNC: "refdesk.sync_source"}
+TASK_NAMES = {
+    JobKind.INDEX: "refdesk.index_document",
+    JobKind.SYNC: "refdesk.sync_source",
+    JobKind.REBUILD: "refdesk.rebuild_index",
+}
 """Celery task by kind. The relay sends these names; a test checks them against the workers' registry."""
 
 ACCESS_ONLY = "access_only"

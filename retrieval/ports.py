@@ -102,6 +102,10 @@ class VectorIndex(Protocol):
         """
         ...
 
+    def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
+        """Stored dense vectors by id; unknown ids are absent. For checking an index, not for search."""
+        ...
+
     def chunk_ids(self) -> Iterator[ChunkId]:
         """Every point id, in no particular order; for reconciliation only."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -13,7 +14,8 @@ from retrieval.access import Principal, filter_for, permits
 from retrieval.corpus import DocumentId
 from retrieval.errors import InvalidQueryError
 from retrieval.highlighting import highlight
-from retrieval.ports import CorpusReader, Embedder, IndexQuery, SparseEncoder, VectorIndex
+from retrieval.indexes import OpenIndex
+from retrieval.ports import CorpusReader, IndexQuery
 from retrieval.query import Candidate, Hit, Query, SearchResult
 
 T = TypeVar("T")
@@ -44,16 +46,12 @@ class Search:
         self,
         *,
         corpus: CorpusReader,
-        index: Callable[[], VectorIndex],
-        embedder: Embedder,
-        sparse: SparseEncoder,
+        answering: Callable[[], AbstractContextManager[OpenIndex]],
         settings: SearchSettings,
     ) -> None:
-        """Search with these parts; `index` gives the active index at the moment of each search."""
+        """Search `corpus` by way of the index that `answering` gives, taken once for each search."""
         self._corpus = corpus
-        self._index = index
-        self._embedder = embedder
-        self._sparse = sparse
+        self._answering = answering
         self._settings = settings
 
     def search(self, query: Query, principal: Principal) -> SearchResult:
@@ -69,6 +67,7 @@ class Search:
         Raises:
             InvalidQueryError: The text is empty or too long, or the limit out of range.
             IndexUnavailableError: The index did not answer.
+            IndexMismatchError: The index belongs to an embedder that is not open here.
             CatalogueUnavailableError: The catalogue did not answer; no hit is shown unchecked.
             EmbedderUnavailableError: The embedder did not answer.
 
@@ -79,21 +78,23 @@ class Search:
         _check(query)
         timings: dict[str, float] = {}
         with_time = _Stopwatch(timings)
-        request = IndexQuery(
-            access=filter_for(principal),
-            dense=with_time("embed", lambda: self._embedder.embed_query(query.text)),
-            sparse=self._sparse.encode_query(query.text),
-            limit=min(max(query.limit * self._settings.spare, 50), self._settings.depth * 2),
-            depth=self._settings.depth,
-            filters=query.filters,
-            mode=query.mode,
-        )
         readable: list[Hit] = []
-        for _ in range(_ATTEMPTS):
-            candidates = with_time("index", partial(self._index().search, request))
-            readable, was_replaced = with_time("check", partial(self._check, candidates, principal))
-            if not was_replaced:
-                break
+        with self._answering() as opened:
+            embedder, sparse = opened.encoders.embedder, opened.encoders.sparse
+            request = IndexQuery(
+                access=filter_for(principal),
+                dense=with_time("embed", lambda: embedder.embed_query(query.text)),
+                sparse=sparse.encode_query(query.text),
+                limit=min(max(query.limit * self._settings.spare, 50), self._settings.depth * 2),
+                depth=self._settings.depth,
+                filters=query.filters,
+                mode=query.mode,
+            )
+            for _ in range(_ATTEMPTS):
+                candidates = with_time("index", partial(opened.index.search, request))
+                readable, was_replaced = with_time("check", partial(self._check, candidates, principal))
+                if not was_replaced:
+                    break
         hits = demote_superseded(_best_per_document(readable) if query.group_by_document else readable)
         shown = tuple(_highlighted(hit, query.text) for hit in hits[: query.limit])
         return SearchResult(shown, _facets(hits), timings)

@@ -56,9 +56,12 @@ class Settings(BaseSettings):
     secrets: Path | None = Field(
         None, description="Folder of secrets: `refdesk_<setting>` files, and those that sources name."
     )
+    model: str = Field(
+        "all-MiniLM-L6-v2", description="Folder below REFDESK_MODELS of the embedding model in use."
+    )
     models: Path = Field(
         Path(sys.prefix) / "share" / "refdesk" / "models",
-        description="Folder of the exported embedding model, made by `make setup`.",
+        description="Folder of the exported embedding models, made by `make setup`.",
     )
     embedding_cache: Path | None = Field(
         None, description="File that remembers embeddings; empty means `embeddings.db` in the state folder."

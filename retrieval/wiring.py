@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from retrieval.adapters.bm25 import EdgeBm25
@@ -16,11 +19,12 @@ from retrieval.adapters.folder_blobs import FolderBlobs
 from retrieval.adapters.onnx_embedder import OnnxEmbedder
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.errors import AlreadyRunningError
+from retrieval.indexes import Encoders, OpenIndexes
 from retrieval.ports import BlobStore, Embedder, SparseEncoder, VectorIndex
 from retrieval.settings import InvalidSettingsError, Settings
 
-MODEL_NAME = "all-MiniLM-L6-v2"
 FIRST_INDEX = "index-1"
 
 
@@ -31,17 +35,21 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The opened parts that both halves of a desk share."""
+    """The opened parts that both halves of a desk share.
+
+    `embedder` and `sparse` are those that new indexes are built by; each of `indexes` comes with its own.
+    """
 
     database: Database
     blobs: BlobStore
     embedder: Embedder
     sparse: SparseEncoder
+    indexes: OpenIndexes
 
 
 def model_folder(settings: Settings) -> Path:
-    """Where the exported embedding model lies."""
-    return settings.models / MODEL_NAME
+    """Where the exported embedding model lies that new indexes are built by."""
+    return settings.models / settings.model
 
 
 @contextmanager
@@ -55,12 +63,47 @@ def open_corpus(settings: Settings) -> Iterator[Corpus]:
     settings.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
     database.migrate()
-    embedder = CachedEmbedder(OnnxEmbedder(model_folder(settings)), settings.embedding_cache_file)
-    try:
-        yield Corpus(database, FolderBlobs(settings.data / "blobs"), embedder, EdgeBm25())
-    finally:
-        embedder.close()
-        database.close()
+    sparse = EdgeBm25()
+    with ExitStack() as stack:
+        stack.callback(database.close)
+        embedder = stack.enter_context(_open_embedder(settings, model_folder(settings)))
+        others = [
+            stack.enter_context(_open_embedder(settings, folder))
+            for folder in _folders_of_earlier_models(settings, database, embedder)
+        ]
+        encoders = [Encoders(each, sparse) for each in (embedder, *others)]
+        indexes = indexes_of(settings, database, encoders)
+        stack.callback(indexes.close)
+        yield Corpus(database, FolderBlobs(settings.data / "blobs"), embedder, sparse, indexes)
+
+
+def indexes_of(settings: Settings, database: Database, encoders: Sequence[Encoders]) -> OpenIndexes:
+    """The indexes on record, none of them opened yet. Those of other encoders than these cannot be used."""
+    return OpenIndexes(
+        SqlIndexBuilds(database, utc_now),
+        open_index=partial(open_index, settings),
+        discard=partial(discard_index, settings),
+        encoders=encoders,
+    )
+
+
+@contextmanager
+def _open_embedder(settings: Settings, folder: Path) -> Iterator[Embedder]:
+    with closing(CachedEmbedder(OnnxEmbedder(folder), settings.embedding_cache_file)) as embedder:
+        yield embedder
+
+
+def _folders_of_earlier_models(settings: Settings, database: Database, embedder: Embedder) -> list[Path]:
+    """Folders of models whose index is on record: it answers, or can be gone back to."""
+    wanted = {record.fingerprint.split("|")[0] for record in SqlIndexBuilds(database, utc_now).records()} - {
+        embedder.fingerprint
+    }
+    found: dict[str, Path] = {}
+    for facts in sorted(settings.models.glob("*/model.json")) if wanted else ():
+        fingerprint = json.loads(facts.read_text(encoding="utf-8")).get("fingerprint", "")
+        if fingerprint in wanted:
+            found[fingerprint] = facts.parent
+    return list(found.values())
 
 
 @contextmanager
@@ -95,6 +138,16 @@ def open_index(settings: Settings, name: str, dimension: int) -> VectorIndex:
 
     key = settings.index_api_key.get_secret_value()
     return connect(settings.index_url, name, api_key=key, dimension=dimension)
+
+
+def discard_index(settings: Settings, name: str) -> None:
+    """Delete what an index left on the server or in the state folder; nothing, where it left nothing."""
+    if not settings.index_url:
+        shutil.rmtree(settings.data / "indexes" / name, ignore_errors=True)
+        return
+    from retrieval.adapters.qdrant_server import drop_collection
+
+    drop_collection(settings.index_url, name, api_key=settings.index_api_key.get_secret_value())
 
 
 def require_split(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from retrieval.adapters.sql.corpus import SqlCorpus
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.jobs import SqlJobs
+from retrieval.indexes import OpenIndexes
 from retrieval.ports import BlobStore
 from retrieval.search import Search
 from retrieval.settings import Settings
@@ -28,3 +29,4 @@ class Desk:
     blobs: BlobStore
     search: Search
     answering: Answering
+    indexes: OpenIndexes

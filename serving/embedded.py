@@ -1,39 +1,29 @@
 """Composition root of the embedded desk: query service and workers in one process, on one state folder.
 
-The one module of `serving` that may import `ingest` and `workers` (import contract, ARCHITECTURE.md).
+With `serving.upkeep` the one module of `serving` that may import `ingest` and `workers` (import contract).
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.adapters.sql_store import SqlDocumentStore
-from ingest.indexing import Indexer, OpenIndex, initial_index
-from ingest.sandbox import SandboxExtractor, SandboxSettings
-from ingest.settings import ChunkingSettings
 from retrieval.access import PrincipalId, UserId
-from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds
+from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Source, SourceId
-from retrieval.errors import ConflictError, IndexUnavailableError, NotFoundError
+from retrieval.errors import ConflictError, IndexMismatchError, IndexUnavailableError, NotFoundError
+from retrieval.indexes import OpenIndexes
 from retrieval.jobs import Job, JobKind
 from retrieval.settings import InvalidSettingsError, Settings
-from retrieval.wiring import (
-    model_folder,
-    open_corpus,
-    open_edge_index,
-    owned_folder,
-    utc_now,
-)
+from retrieval.wiring import Corpus, open_corpus, owned_folder, utc_now
 from serving.desk import Desk
 from serving.wiring import open_desk
 from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
@@ -41,12 +31,14 @@ from workers.relay import Relay
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox, register
 from workers.watching import WATCH, Watchers
-from workers.wiring import index_fingerprint, open_toolbox
+from workers.wiring import open_toolbox
 
 _log = logging.getLogger(__name__)
 
-_CLEAN_MARK = "closed"
-"""File that says the last desk on this folder closed its index in order."""
+CLEAN_MARK = "closed"
+"""File that says the last desk on this folder closed its indexes in order."""
+
+CorpusOpener = Callable[[Settings], AbstractContextManager[Corpus]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +50,35 @@ class EmbeddedDesk:
 
 
 @contextmanager
-def open_embedded(settings: Settings, *, watch: bool = False) -> Iterator[EmbeddedDesk]:
+def open_embedded(
+    settings: Settings, *, watch: bool = False, opener: CorpusOpener = open_corpus
+) -> Iterator[EmbeddedDesk]:
     """A running desk: answers questions and works on jobs until the block ends.
 
     Work that a killed desk left unfinished goes on by itself; after such an end the index is compared with
-    the catalogue first.
+    the catalogue first. An index that cannot be opened, or that belongs to a model which is not there, does
+    not keep the desk from starting: searches say so, and `refdesk rebuild` mends it.
 
     Args:
+        settings: Of the desk.
+        opener: Opens catalogue, models and indexes.
         watch: Also take changes of the folders in at once that have the option `watch`.
 
     Raises:
         AlreadyRunningError: Another process holds the state folder.
-        CatalogueUnavailableError, EmbedderUnavailableError, IndexUnavailableError: A part does not open.
+        CatalogueUnavailableError, EmbedderUnavailableError: A part does not open.
     """
     worker_settings = WorkerSettings(concurrency=settings.workers)
     with ExitStack() as stack:
         stack.enter_context(owned_folder(settings.data))
-        corpus = stack.enter_context(open_corpus(settings))
+        corpus = stack.enter_context(opener(settings))
+        _sweep(settings.data / "indexes", corpus)
         toolbox = stack.enter_context(open_toolbox(settings, corpus, worker_settings))
-        stack.enter_context(_clean_index(settings.data / _CLEAN_MARK, toolbox))
+        if not toolbox.jobs.unfinished_of(JobKind.REBUILD):
+            toolbox.builder.abandon()
+        stack.enter_context(_clean_index(settings.data / CLEAN_MARK, toolbox, corpus.indexes))
         toolbox.jobs.requeue_lost(everything=True)
-        desk = stack.enter_context(open_desk(settings, corpus, toolbox.indexer.active))
+        desk = stack.enter_context(open_desk(settings, corpus))
         _load_directory(settings.directory, desk)
         stack.enter_context(_working(toolbox, worker_settings))
         if watch:
@@ -89,15 +89,32 @@ def open_embedded(settings: Settings, *, watch: bool = False) -> Iterator[Embedd
 
 
 @contextmanager
-def _clean_index(mark: Path, toolbox: Toolbox) -> Iterator[None]:
-    """Reconcile the index unless the last desk closed it in order."""
-    if not mark.exists():
-        repair = toolbox.indexer.reconcile()
-        _log.info("index reconciled", extra={"missing": repair.missing, "surplus": repair.surplus})
+def _clean_index(mark: Path, toolbox: Toolbox, indexes: OpenIndexes) -> Iterator[None]:
+    """Reconcile the indexes unless the last desk closed them in order."""
+    is_clean = mark.exists() or _reconciled(toolbox)
     mark.unlink(missing_ok=True)
     yield
-    toolbox.indexer.active().flush()
-    mark.touch()
+    indexes.flush()
+    if is_clean:
+        mark.touch()
+
+
+def _reconciled(toolbox: Toolbox) -> bool:
+    try:
+        repair = toolbox.indexer.reconcile()
+    except (IndexUnavailableError, IndexMismatchError) as error:
+        _log.warning("index not reconciled", extra={"code": error.code})
+        return False
+    _log.info("index reconciled", extra={"missing": repair.missing, "surplus": repair.surplus})
+    return True
+
+
+def _sweep(folder: Path, corpus: Corpus) -> None:
+    """Delete folders of indexes that are not on record: a kill came between the record and the folder."""
+    known = {record.name for record in SqlIndexBuilds(corpus.database, utc_now).records()}
+    for other in folder.iterdir() if folder.exists() else ():
+        if other.name not in known:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 @contextmanager
@@ -165,114 +182,3 @@ def request_docs_sync(settings: Settings, desk: Desk) -> Job | None:
         return None
     request = JobRequest(JobKind.SYNC, requested_by=settings.owner, reason="start", source_id=source.id)
     return desk.jobs.accept(request)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexComparison:
-    """The active index against the catalogue.
-
-    Attributes:
-        fingerprint: Of what built the index, empty when there is none.
-        expected: Of the embedder, chunker and sparse encoder in use now.
-        missing: Live chunks that the index lacks.
-        surplus: Points that are no live chunk.
-    """
-
-    fingerprint: str
-    expected: str
-    missing: int
-    surplus: int
-
-
-def rebuild_index(settings: Settings, *, progress: Callable[[int, int], None]) -> IndexBuild:
-    """Build a new index from the catalogue's live chunks, let it answer, and drop the ones before.
-
-    The index before is never opened, so one that is damaged or of another embedder is no obstacle, and it
-    stays the active one until the new one is complete. Text that was embedded before comes from the cache.
-
-    Raises:
-        AlreadyRunningError: A desk runs on this folder.
-        IndexUnavailableError: The new index does not hold what the catalogue does.
-    """
-    with owned_folder(settings.data), open_corpus(settings) as corpus:
-        store = SqlDocumentStore(corpus.database, utc_now)
-        builds = SqlIndexBuilds(corpus.database, utc_now)
-        name, fingerprint = f"index-{uuid.uuid4().hex[:12]}", index_fingerprint(settings, corpus)
-        index = open_edge_index(settings, name, corpus.embedder.dimension)
-        opened = initial_index(name, fingerprint, index)
-        measured, count = store.average_terms()
-        if count:
-            opened = replace(opened, average_length=measured)
-        indexer = Indexer(
-            store=store,
-            embedder=corpus.embedder,
-            sparse=corpus.sparse,
-            opened=opened,
-            records=_Unrecorded(),
-            fingerprint=fingerprint,
-        )
-        try:
-            indexer.reconcile(progress=progress)
-            if set(index.chunk_ids()) != store.live_chunk_ids():
-                raise IndexUnavailableError("the new index does not hold what the catalogue does")
-        finally:
-            index.close()
-        build = IndexBuild(name, fingerprint, opened.average_length)
-        builds.activate(build)
-        (settings.data / _CLEAN_MARK).touch()
-        _drop_other_indexes(settings.data / "indexes", name)
-        return build
-
-
-def compare_index(settings: Settings) -> IndexComparison:
-    """Compare the active index with the catalogue, changing neither.
-
-    Raises:
-        AlreadyRunningError: A desk runs on this folder.
-        IndexUnavailableError: The index cannot be opened.
-    """
-    with owned_folder(settings.data), open_corpus(settings) as corpus:
-        wanted = SqlDocumentStore(corpus.database, utc_now).live_chunk_ids()
-        expected = index_fingerprint(settings, corpus)
-        build = SqlIndexBuilds(corpus.database, utc_now).active()
-        if build is None or not (settings.data / "indexes" / build.name).is_dir():
-            return IndexComparison(build.fingerprint if build else "", expected, len(wanted), 0)
-        index = open_edge_index(settings, build.name, corpus.embedder.dimension)
-        try:
-            present = set(index.chunk_ids())
-        finally:
-            index.close()
-        return IndexComparison(build.fingerprint, expected, len(wanted - present), len(present - wanted))
-
-
-def probe_parser(settings: Settings) -> str:
-    """Parse a few words in the sandbox, as every file is; returns what was read.
-
-    Raises:
-        IngestError: The sandbox does not start, or does not read them.
-    """
-    words = "The parser answers."
-    with tempfile.TemporaryDirectory(prefix="refdesk-probe-") as folder:
-        file = Path(folder) / "probe.txt"
-        file.write_text(words, encoding="utf-8")
-        scratch = Path(folder) / "scratch"
-        scratch.mkdir()
-        chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
-        extractor = SandboxExtractor(SandboxSettings(scratch_dir=scratch, chunking=chunking, max_children=1))
-        try:
-            return extractor.extract(file, name=file.name, title="probe").document.text
-        finally:
-            extractor.close()
-
-
-class _Unrecorded:
-    """`IndexRecords` for an index that does not answer yet."""
-
-    def save(self, opened: OpenIndex) -> None:
-        """See `IndexRecords.save`; there is nothing to record before the index is complete."""
-
-
-def _drop_other_indexes(folder: Path, kept: str) -> None:
-    for other in folder.iterdir():
-        if other.name != kept:
-            shutil.rmtree(other, ignore_errors=True)

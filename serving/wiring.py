@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from retrieval.adapters.sql.audit import SqlAudit
 from retrieval.adapters.sql.corpus import SqlCorpus
 from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.jobs import SqlJobs
-from retrieval.ports import VectorIndex
 from retrieval.search import Search, SearchSettings
 from retrieval.settings import Settings
 from retrieval.wiring import Corpus, utc_now
@@ -20,13 +19,11 @@ from serving.extractive import ExtractiveGenerator
 
 
 @contextmanager
-def open_desk(settings: Settings, corpus: Corpus, index: Callable[[], VectorIndex]) -> Iterator[Desk]:
-    """A desk over an opened corpus; `index` gives the index that answers now."""
+def open_desk(settings: Settings, corpus: Corpus) -> Iterator[Desk]:
+    """A desk over an opened corpus."""
     reader = SqlCorpus(corpus.database)
     audit = SqlAudit(corpus.database, utc_now)
-    search = Search(
-        corpus=reader, index=index, embedder=corpus.embedder, sparse=corpus.sparse, settings=SearchSettings()
-    )
+    search = Search(corpus=reader, answering=corpus.indexes.answering, settings=SearchSettings())
     model = open_model(settings)
     answering = Answering(
         search=search,
@@ -49,6 +46,7 @@ def open_desk(settings: Settings, corpus: Corpus, index: Callable[[], VectorInde
             blobs=corpus.blobs,
             search=search,
             answering=answering,
+            indexes=corpus.indexes,
         )
     finally:
         if model is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from celery import Celery
@@ -11,6 +11,7 @@ from celery import Celery
 from ingest.indexing import Indexer
 from ingest.pipeline import Pipeline
 from ingest.ports import Connector, DocumentStore, Run
+from ingest.rebuilding import IndexBuilder
 from ingest.syncing import Syncer, SyncOrder
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import JobId, Source
@@ -30,6 +31,7 @@ class Toolbox:
     store: DocumentStore
     pipeline: Pipeline
     indexer: Indexer
+    builder: IndexBuilder
     syncer: Syncer
     connector_for: Callable[[Source], Connector]
     runner: JobRunner
@@ -47,6 +49,10 @@ def register(app: Celery, toolbox: Toolbox) -> None:
     @app.task(name=TASK_NAMES[JobKind.SYNC], shared=False)  # type: ignore[untyped-decorator]
     def sync_source(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _sync(toolbox, *args), _ignore_failure)
+
+    @app.task(name=TASK_NAMES[JobKind.REBUILD], shared=False)  # type: ignore[untyped-decorator]
+    def rebuild_index(job_id: str) -> None:
+        toolbox.runner.run(JobId(job_id), lambda *args: _rebuild(toolbox, *args), _ignore_failure)
 
 
 def _index(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
@@ -76,6 +82,11 @@ def _sync(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, 
     )
 
 
+def _rebuild(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
+    built = toolbox.builder.build(requested_by=lease.job.requested_by, heartbeat=heartbeat)
+    return asdict(built) if built is not None else {}
+
+
 def _note(heartbeat: Heartbeat, done: int, total: int) -> None:
     heartbeat(done, total)
 
@@ -91,4 +102,4 @@ def _fail_document(toolbox: Toolbox) -> Callable[[Lease, RefdeskError, Verdict],
 
 
 def _ignore_failure(lease: Lease, error: RefdeskError, verdict: Verdict) -> None:
-    """A failed sync is noted on its source by the syncer, and on the job by the runner."""
+    """A failed sync is noted on its source by the syncer, and like a failed build on the job by the runner."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import watchfiles
 
-from ingest.sources.folder import RULES_FILE
+from ingest.sources.rules import RULES_FILE
 from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
 from retrieval.corpus import Source, SourceId
 from retrieval.errors import RefdeskError

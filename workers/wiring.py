@@ -6,23 +6,26 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from ingest.adapters.sql_build_store import SqlBuildStore
 from ingest.adapters.sql_store import SqlDocumentStore
 from ingest.connector_memory import BlobMemory
 from ingest.errors import SourceUnavailableError
-from ingest.indexing import Indexer, OpenIndex, initial_index
+from ingest.indexing import ASSUMED_AVERAGE, Indexer
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector, ConnectorParts
+from ingest.rebuilding import IndexBuilder, Recipes
 from ingest.sandbox import SandboxExtractor, SandboxSettings
 from ingest.settings import ChunkingSettings
 from ingest.sources import confluence_export, folder, mail, push, s3, slack_export, web
 from ingest.syncing import Syncer
-from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds
+from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Source
+from retrieval.indexes import IndexState, fingerprint_of, record_in
 from retrieval.ports import BlobStore
 from retrieval.settings import InvalidSettingsError, Settings, read_secret
-from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, utc_now
+from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, utc_now
 from workers.running import JobRunner
 from workers.schedule import Schedule
 from workers.settings import WorkerSettings
@@ -36,14 +39,18 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
     jobs = SqlJobs(corpus.database, utc_now)
     chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
     fingerprint = index_fingerprint(settings, corpus)
-    records = _Records(SqlIndexBuilds(corpus.database, utc_now))
-    indexer = Indexer(
+    builds = SqlIndexBuilds(corpus.database, utc_now)
+    if record_in(builds, IndexState.ACTIVE) is None:
+        builds.begin(FIRST_INDEX, fingerprint, ASSUMED_AVERAGE)
+    indexer = Indexer(store=store, indexes=corpus.indexes, builds=builds)
+    recipe = f"{PARSER_RECIPE}|{chunking.fingerprint}"
+    builder = IndexBuilder(
         store=store,
-        embedder=corpus.embedder,
-        sparse=corpus.sparse,
-        opened=_open_active(settings, records, fingerprint, corpus.embedder.dimension),
-        records=records,
-        fingerprint=fingerprint,
+        build_store=SqlBuildStore(corpus.database, utc_now),
+        indexer=indexer,
+        indexes=corpus.indexes,
+        builds=builds,
+        recipes=Recipes(fingerprint, recipe),
     )
     scratch = settings.data / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)  # what a killed desk left behind
@@ -63,11 +70,10 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
         store=store,
         blobs=corpus.blobs,
         extractor=extractor,
-        embedder=corpus.embedder,
         sparse=corpus.sparse,
         indexer=indexer,
         connector_for=connector_for,
-        settings=PipelineSettings(scratch, f"{PARSER_RECIPE}|{chunking.fingerprint}"),
+        settings=PipelineSettings(scratch, recipe),
     )
     try:
         yield Toolbox(
@@ -75,6 +81,7 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
             store=store,
             pipeline=pipeline,
             indexer=indexer,
+            builder=builder,
             syncer=Syncer(store, indexer),
             connector_for=connector_for,
             runner=JobRunner(jobs, lease_s=worker.lease_s),
@@ -83,13 +90,13 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
         )
     finally:
         extractor.close()
-        indexer.active().close()
+        corpus.indexes.close()
 
 
 def index_fingerprint(settings: Settings, corpus: Corpus) -> str:
     """What an index built now is stamped with: embedder, chunker and sparse encoder."""
     chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
-    return "|".join((corpus.embedder.fingerprint, chunking.fingerprint, corpus.sparse.fingerprint))
+    return fingerprint_of(corpus.embedder, chunking.fingerprint, corpus.sparse)
 
 
 def _git(source: Source, parts: ConnectorParts) -> Connector:
@@ -140,28 +147,3 @@ def connectors(
         return make(source, parts)
 
     return connector_for
-
-
-class _Records:
-    """`IndexRecords` on the catalogue's table."""
-
-    def __init__(self, builds: SqlIndexBuilds) -> None:
-        self._builds = builds
-
-    def save(self, opened: OpenIndex) -> None:
-        """See `IndexRecords.save`."""
-        self._builds.activate(IndexBuild(opened.name, opened.fingerprint, opened.average_length))
-
-    def active(self) -> IndexBuild | None:
-        """The recorded active index."""
-        return self._builds.active()
-
-
-def _open_active(settings: Settings, records: _Records, fingerprint: str, dimension: int) -> OpenIndex:
-    build = records.active()
-    if build is not None:
-        index = open_index(settings, build.name, dimension)
-        return OpenIndex(build.name, build.fingerprint, build.average_length, index)
-    opened = initial_index(FIRST_INDEX, fingerprint, open_index(settings, FIRST_INDEX, dimension))
-    records.save(opened)
-    return opened

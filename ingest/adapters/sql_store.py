@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
@@ -21,6 +21,7 @@ from retrieval.access import Acl
 from retrieval.adapters.sql import jobs
 from retrieval.adapters.sql.acls import write_acl
 from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.index_builds import missed_by
 from retrieval.adapters.sql.jobs import Clock, JobRequest
 from retrieval.adapters.sql.models import (
     ChunkRow,
@@ -41,7 +42,7 @@ from retrieval.corpus import (
     document_id_for,
     indexed_text,
 )
-from retrieval.errors import NotFoundError, RefdeskError
+from retrieval.errors import IndexesChangedError, NotFoundError, RefdeskError
 from retrieval.jobs import FORCE, JobKind, JobState, Lease
 
 
@@ -177,10 +178,14 @@ class SqlDocumentStore:
             session.execute(delete(ChunkRow).where(ChunkRow.version_id == version.version_id))
             session.add_all(_new_chunks(version))
 
-    def publish(self, lease: Lease, version_id: VersionId) -> list[ChunkId] | None:
+    def publish(
+        self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
+    ) -> list[ChunkId] | None:
         """See `DocumentStore.publish`."""
         now = self._clock()
         with self._database.write() as session:
+            if written is not None and missed_by(session, written):
+                raise IndexesChangedError("an index came up meanwhile")
             version = session.get_one(VersionRow, version_id)
             document = session.get_one(DocumentRow, version.document_id, with_for_update=True)
             if document.deleted_at is not None or not jobs.finish(session, lease, now):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import qdrant_edge as edge
 
 from retrieval.adapters.qdrant_points import (
@@ -30,7 +31,7 @@ from retrieval.adapters.qdrant_points import (
 )
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
-from retrieval.ports import IndexQuery, Point, SparseVector
+from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
 from retrieval.query import Candidate, SearchMode
 
 T = TypeVar("T")
@@ -81,6 +82,12 @@ class QdrantEdgeIndex:
             return []
         points = _guarded(partial(self._shard.query, request), "the index did not answer")
         return [Candidate(ChunkId(str(point.id)), point.score) for point in points]
+
+    def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
+        """See `VectorIndex.dense_of`."""
+        read = partial(self._shard.retrieve, list(chunk_ids), with_payload=False, with_vector=[DENSE])
+        records = _guarded(read, "the index did not answer")
+        return {ChunkId(str(record.id)): np.asarray(record.vector[DENSE], np.float32) for record in records}
 
     def chunk_ids(self) -> Iterator[ChunkId]:
         """See `VectorIndex.chunk_ids`."""

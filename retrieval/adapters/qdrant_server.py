@@ -7,10 +7,11 @@ Writes wait until they are applied (`wait=True`), so a document is published onl
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 from grpc import RpcError
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
@@ -30,7 +31,7 @@ from retrieval.adapters.qdrant_points import (
 )
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
-from retrieval.ports import IndexQuery, Point, SparseVector
+from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
 from retrieval.query import Candidate, SearchMode
 
 _SCROLL_PAGE = 1000
@@ -118,6 +119,20 @@ class QdrantServerIndex:
             )
         return [Candidate(ChunkId(str(point.id)), point.score) for point in found.points]
 
+    def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
+        """See `VectorIndex.dense_of`."""
+        ids: list[Any] = list(chunk_ids)
+        with _translated():
+            records = self._client.retrieve(
+                self._collection, ids=ids, with_payload=False, with_vectors=[DENSE]
+            )
+        found: dict[ChunkId, Embedding] = {}
+        for record in records:
+            vectors = record.vector
+            if isinstance(vectors, dict):
+                found[ChunkId(str(record.id))] = np.asarray(vectors[DENSE], np.float32)
+        return found
+
     def chunk_ids(self) -> Iterator[ChunkId]:
         """See `VectorIndex.chunk_ids`."""
         offset: Any = None
@@ -155,6 +170,17 @@ def connect(url: str, collection: str, *, api_key: str, dimension: int) -> Qdran
     """
     client = QdrantClient(url=url, api_key=api_key or None, check_compatibility=False)
     return QdrantServerIndex(client, collection, dimension=dimension)
+
+
+def drop_collection(url: str, collection: str, *, api_key: str) -> None:
+    """Delete a collection; one that is not there is ignored.
+
+    Raises:
+        IndexUnavailableError: The server does not answer.
+    """
+    client = QdrantClient(url=url, api_key=api_key or None, check_compatibility=False)
+    with closing(client), _translated():
+        client.delete_collection(collection)
 
 
 def _create(client: QdrantClient, collection: str, dimension: int) -> None:

@@ -105,7 +105,7 @@ def _catalogue(settings: Settings) -> Check:
 
 
 def _index(settings: Settings) -> Check:
-    from serving.embedded import compare_index
+    from serving.upkeep import compare_index
 
     if find_running(settings.data) is not None:
         return Check("index", "skipped", "a running desk holds it", "Stop the desk to compare every chunk.")
@@ -122,7 +122,7 @@ def _index(settings: Settings) -> Check:
 
 
 def _parser(settings: Settings) -> Check:
-    from serving.embedded import probe_parser
+    from serving.upkeep import probe_parser
 
     read = probe_parser(settings)
     if "parser answers" not in read:

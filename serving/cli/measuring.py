@@ -16,6 +16,7 @@ from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import SourceId
+from retrieval.indexes import IndexState, record_in
 from retrieval.jobs import JobKind, JobState
 from retrieval.metrics import ndcg, percentile, recall, reciprocal_rank
 from retrieval.query import Query, SearchMode
@@ -213,7 +214,7 @@ def _config(
     mode: SearchMode,
     per_query: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    build = SqlIndexBuilds(desk.database, utc_now).active()
+    build = record_in(SqlIndexBuilds(desk.database, utc_now), IndexState.ACTIVE)
     reachable = min(_DEPTH, ingested.n_documents)
     return {
         "set": read.name,

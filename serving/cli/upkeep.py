@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from retrieval.settings import Settings, load_settings
+from serving.cli.api import Api, Connection, connected, open_api
 from serving.cli.errors import CommandError
 from serving.cli.output import print_json, progress_bar
 from serving.cli.shape import ExampleCommand
+from serving.cli.waiting import outcome_of, wait_for_build
 
 data_option = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="State folder of the desk."
@@ -18,18 +20,21 @@ data_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document only.")
 
 
-@click.command(cls=ExampleCommand, examples=("refdesk rebuild", "refdesk rebuild --data /srv/refdesk"))
-@data_option
+@click.command(cls=ExampleCommand, examples=("refdesk rebuild", "refdesk rebuild --rollback"))
+@click.option("--rollback", is_flag=True, help="Go back to the index that answered before the last switch.")
+@connected
 @json_option
-def rebuild(data: Path | None, as_json: bool) -> None:
+def rebuild(connection: Connection, rollback: bool, as_json: bool) -> None:
     """Build the index anew from the catalogue, beside the present one, and switch to it.
 
-    For an index that is damaged, or that was built by another embedding model. Text that was embedded before
-    is not embedded again. The desk must not run meanwhile.
+    For an index that is damaged, or after a change of the embedding model (REFDESK_MODEL), the parsers or the
+    chunker. The desk may run meanwhile and answers all the time. Text that was embedded before is not
+    embedded again; documents that other parsers read or another chunker cut are read anew. The index before
+    is kept up to date, so that --rollback takes no time.
     """
-    settings = load_settings(data=data)
-    require_catalogue(settings)
-    _print(_rebuilt(settings), as_json=as_json)
+    with open_api(connection) as api:
+        facts = _gone_back(api) if rollback else _rebuilt(api)
+    _print(facts, as_json=as_json)
 
 
 @click.command(cls=ExampleCommand, examples=("refdesk backup /backups/desk.tar.gz",))
@@ -62,7 +67,7 @@ def restore(file: Path, data: Path | None, as_json: bool) -> None:
     settings = load_settings(data=data)
     _refuse_server_catalogue(settings)
     facts = read_backup(file, settings.data)
-    _print({**facts, **_rebuilt(settings)}, as_json=as_json)
+    _print({**facts, **_filled(settings)}, as_json=as_json)
 
 
 @click.group()
@@ -119,8 +124,22 @@ def _refuse_server_catalogue(settings: Settings) -> None:
         )
 
 
-def _rebuilt(settings: Settings) -> dict[str, Any]:
-    from serving.embedded import rebuild_index
+def _rebuilt(api: Api) -> dict[str, Any]:
+    job = wait_for_build(api, api.post("indexes"))
+    outcome_of(job)
+    return {"job": job["id"], **job["report"]}
+
+
+def _gone_back(api: Api) -> dict[str, Any]:
+    retired = [index for index in api.get("indexes")["indexes"] if index["state"] == "retired"]
+    if not retired:
+        raise CommandError("no_rollback", "there is no index to go back to", "Build one: refdesk rebuild.")
+    api.post("indexes", retired[0]["name"], "activate")
+    return {"index": retired[0]["name"], "fingerprint": retired[0]["fingerprint"]}
+
+
+def _filled(settings: Settings) -> dict[str, Any]:
+    from serving.upkeep import fill_index
 
     counted: list[int] = []
     with progress_bar() as advance:
@@ -129,8 +148,8 @@ def _rebuilt(settings: Settings) -> dict[str, Any]:
             counted[:] = [total]
             advance("index", done, total)
 
-        build = rebuild_index(settings, progress=progress)
-    return {"index": build.name, "fingerprint": build.fingerprint, "chunks": counted[0] if counted else 0}
+        record = fill_index(settings, progress=progress)
+    return {"index": record.name, "fingerprint": record.fingerprint, "chunks": counted[0] if counted else 0}
 
 
 def _print(facts: dict[str, Any], *, as_json: bool) -> None:

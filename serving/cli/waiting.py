@@ -26,6 +26,25 @@ def wait_for_run(api: Api, job_id: str) -> Mapping[str, Any]:
             time.sleep(_POLL_S)
 
 
+def wait_for_build(api: Api, accepted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The finished job of a rebuild, once the documents that it had read anew have come to rest as well."""
+    with progress_bar() as advance:
+        job = _wait_for_job(api, accepted["job"]["id"], advance, "index")
+        if job["report"].get("rereading"):
+            wait_until_idle(api, advance)
+    return job
+
+
+def wait_until_idle(api: Api, advance: Advance) -> None:
+    """Return when no job that the caller may see waits or runs."""
+    most = 0
+    while unfinished := api.get("status")["unfinished_jobs"]:
+        most = max(most, unfinished)
+        advance("index", most - unfinished, most)
+        time.sleep(_POLL_S)
+    advance("index", most, most)
+
+
 def outcome_of(job: Mapping[str, Any]) -> None:
     """Raise what a job failed of.
 
@@ -63,3 +82,12 @@ def _advance(advance: Advance, job: Mapping[str, Any]) -> None:
     total = sum(documents.values()) if documents else 0
     if total:
         advance("index", total - documents["unfinished"], total)
+
+
+def _wait_for_job(api: Api, job_id: str, advance: Advance, name: str = "compare") -> Mapping[str, Any]:
+    while True:
+        job: Mapping[str, Any] = api.get("jobs", job_id)
+        advance(name, job["done"], job["total"])
+        if job["finished_at"] is not None:
+            return job
+        time.sleep(_POLL_S)

@@ -20,7 +20,7 @@ from serving.http.identity import declared_scopes
 from serving.http.limits import RateLimiter, RequestBudget
 from serving.http.metrics import Metrics
 from serving.http.middleware import BodyLimits, Envelope
-from serving.http.routes import administration, asking, documents, openai, operations, sources
+from serving.http.routes import administration, asking, documents, indexes, openai, operations, sources
 from serving.http.status import Readiness, refdesk_version
 from serving.http.web import web_router
 
@@ -67,7 +67,9 @@ def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.readiness = Readiness(desk)
     app.state.limiter = RateLimiter(budget or RequestBudget(), time.monotonic)
-    routers = [module.router for module in (asking, documents, sources, administration, openai, operations)]
+    routers = [
+        module.router for module in (asking, documents, sources, administration, indexes, openai, operations)
+    ]
     for router in (*routers, asking.writes, web_router()):
         _refuse_unguarded(router)
         app.include_router(router)

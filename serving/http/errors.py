@@ -47,6 +47,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     # of parts of the desk
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "index_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
+    "indexes_changed": HTTPStatus.SERVICE_UNAVAILABLE,
     "index_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "catalogue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "embedder_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,

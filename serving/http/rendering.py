@@ -28,6 +28,7 @@ from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
 from serving.explaining import Explanation
 from serving.http import schemas
+from serving.indexes import ListedIndex
 from serving.jobs import FollowedJob
 
 _MAX_TAGS = 100
@@ -275,6 +276,20 @@ def requeued_out(requeued: Requeued, run: FollowedJob) -> schemas.RequeuedOut:
         queued=requeued.n_queued,
         already_queued=requeued.n_already,
         paused=requeued.n_paused,
+    )
+
+
+def index_out(listed: ListedIndex) -> schemas.IndexOut:
+    """An index."""
+    record = listed.record
+    return schemas.IndexOut(
+        name=record.name,
+        state=record.state.value,
+        fingerprint=record.fingerprint,
+        average_length=record.average_length,
+        can_answer=listed.can_answer,
+        created_at=record.created_at,
+        activated_at=record.activated_at,
     )
 
 

@@ -426,6 +426,24 @@ class RequeuedOut(Outgoing):
     paused: int
 
 
+class IndexOut(Outgoing):
+    """An index, by its embedder, chunker and sparse encoder; `can_answer`: whether its model is there."""
+
+    name: str
+    state: Literal["building", "active", "retired"]
+    fingerprint: str
+    average_length: float
+    can_answer: bool
+    created_at: datetime
+    activated_at: datetime | None
+
+
+class IndexesOut(Outgoing):
+    """The indexes on record, the one that answers first."""
+
+    indexes: list[IndexOut]
+
+
 class JobsOut(Outgoing):
     """Jobs, newest first."""
 

@@ -16,12 +16,13 @@ from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Document, SourceId
+from retrieval.indexes import Encoders
 from retrieval.jobs import TASK_NAMES, JobKind
 from retrieval.ports import Embedder, Embedding
 from retrieval.query import Query
 from retrieval.search import Search, SearchSettings
 from retrieval.settings import load_settings
-from retrieval.wiring import Corpus, open_corpus, utc_now
+from retrieval.wiring import Corpus, indexes_of, open_corpus, utc_now
 from workers.queue import make_app
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox, register
@@ -94,9 +95,7 @@ class Bench:
         """External ids of the hits."""
         search = Search(
             corpus=SqlCorpus(self.corpus.database),
-            index=self.toolbox.indexer.active,
-            embedder=self.corpus.embedder,
-            sparse=self.corpus.sparse,
+            answering=self.corpus.indexes.answering,
             settings=SearchSettings(),
         )
         return [hit.passage.external_id for hit in search.search(Query(text), principal).hits]
@@ -112,7 +111,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     settings = load_settings(data=tmp_path / "data")
     with open_corpus(settings) as opened:
         embedder = CountingEmbedder(opened.embedder)
-        corpus = replace(opened, embedder=embedder)
+        indexes = indexes_of(settings, opened.database, [Encoders(embedder, opened.sparse)])
+        corpus = replace(opened, embedder=embedder, indexes=indexes)
         with open_toolbox(settings, corpus, WorkerSettings()) as toolbox:
             sources = SqlSources(corpus.database, utc_now)
             sources.create(SourceId("s"), name="s", kind="folder", location=str(docs), owner=UserId("olga"))

@@ -99,6 +99,10 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ("PUT", "/api/v1/directory/users/{user_id}"): Probe(
         f"/api/v1/directory/users/{OUTSIDER}", ({"groups": ["hr"]},)
     ),
+    ("GET", "/api/v1/indexes"): Probe("/api/v1/indexes"),
+    ("POST", "/api/v1/indexes"): Probe("/api/v1/indexes"),
+    ("POST", "/api/v1/indexes/{name}/activate"): Probe("/api/v1/indexes/index-1/activate"),
+    ("DELETE", "/api/v1/indexes/{name}"): Probe("/api/v1/indexes/index-1"),
     ("GET", "/api/v1/audit"): Probe("/api/v1/audit?limit=1000"),
     ("GET", "/v1/models"): Probe("/v1/models"),
     ("GET", "/v1/models/{model}"): Probe("/v1/models/refdesk"),

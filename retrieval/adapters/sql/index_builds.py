@@ -1,56 +1,122 @@
-"""Which indexes exist, what built them, and which one answers."""
+"""Which indexes exist, what built them, and which one answers.
+
+Switching is one transaction. While an index is being built, a version may only be published when its points
+were written to every index on record (`missed_by`): otherwise the new index would lack them at the switch.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
 
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import IndexRow
+from retrieval.errors import ConflictError
+from retrieval.indexes import IndexRecord, IndexState
 
-
-@dataclass(frozen=True, slots=True)
-class IndexBuild:
-    """One index.
-
-    Attributes:
-        name: Of its folder or collection.
-        fingerprint: Of the embedder, chunker and sparse encoder whose output it holds.
-        average_length: Sparse terms per chunk that its BM25 weights are normalised by.
-    """
-
-    name: str
-    fingerprint: str
-    average_length: float
+_LEAVING = "leaving"
+"""State of the active index between two statements of a switch; never committed."""
 
 
 class SqlIndexBuilds:
-    """Records of indexes in SQL."""
+    """Implements `retrieval.indexes.IndexBuilds`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         """Keep the records in this database and read the time from `clock`."""
         self._database = database
         self._clock = clock
 
-    def active(self) -> IndexBuild | None:
-        """The index that answers, None before the first one."""
+    def records(self) -> list[IndexRecord]:
+        """See `IndexRecords.records`."""
+        columns = (
+            IndexRow.name,
+            IndexRow.fingerprint,
+            IndexRow.average_length,
+            IndexRow.state,
+            IndexRow.created_at,
+            IndexRow.activated_at,
+        )
         with self._database.read() as session:
-            row = session.scalar(select(IndexRow).where(IndexRow.active.is_(True)))
-        return None if row is None else IndexBuild(row.name, row.fingerprint, row.average_length)
+            rows = session.execute(select(*columns)).all()
+        return [
+            IndexRecord(name, fingerprint, average, IndexState(state), created_at, activated_at)
+            for name, fingerprint, average, state, created_at, activated_at in rows
+        ]
 
-    def activate(self, build: IndexBuild) -> None:
-        """Let this index answer, from this commit on; it is recorded when it is new."""
+    def begin(self, name: str, fingerprint: str, average_length: float) -> None:
+        """See `IndexBuilds.begin`."""
+        now = self._clock()
         with self._database.write() as session:
-            session.execute(update(IndexRow).values(active=False))
-            session.execute(delete(IndexRow).where(IndexRow.name == build.name))
-            session.add(
-                IndexRow(
-                    name=build.name,
-                    fingerprint=build.fingerprint,
-                    average_length=build.average_length,
-                    active=True,
-                    created_at=self._clock(),
-                )
+            states = _locked(session)
+            if name in states:
+                return
+            if IndexState.BUILDING in states.values():
+                raise ConflictError("another index is being built")
+            is_first = IndexState.ACTIVE not in states.values()
+            row = IndexRow(name=name, fingerprint=fingerprint, average_length=average_length, created_at=now)
+            row.state = IndexState.ACTIVE if is_first else IndexState.BUILDING
+            row.activated_at = now if is_first else None
+            session.add(row)
+
+    def activate(self, name: str) -> None:
+        """See `IndexBuilds.activate`."""
+        with self._database.write() as session:
+            states = _locked(session)
+            if name not in states:
+                raise ConflictError("there is no index of this name to switch to")
+            if states[name] == IndexState.ACTIVE:
+                return
+            session.execute(
+                delete(IndexRow).where(IndexRow.state == IndexState.RETIRED, IndexRow.name != name)
             )
+            _move(session, IndexRow.state == IndexState.ACTIVE, _LEAVING)
+            session.execute(
+                update(IndexRow)
+                .where(IndexRow.name == name)
+                .values(state=IndexState.ACTIVE, activated_at=self._clock())
+            )
+            _move(session, IndexRow.state == _LEAVING, IndexState.RETIRED)
+
+    def set_average(self, name: str, average_length: float) -> None:
+        """See `IndexBuilds.set_average`."""
+        with self._database.write() as session:
+            session.execute(
+                update(IndexRow).where(IndexRow.name == name).values(average_length=average_length)
+            )
+
+    def forget(self, name: str) -> None:
+        """See `IndexRecords.forget`."""
+        with self._database.write() as session:
+            session.execute(
+                delete(IndexRow).where(IndexRow.name == name, IndexRow.state != IndexState.ACTIVE)
+            )
+
+    def forget_all(self) -> None:
+        """Drop every record: of a catalogue that was restored without its indexes."""
+        with self._database.write() as session:
+            session.execute(delete(IndexRow))
+
+
+def missed_by(session: Session, written: Collection[str]) -> bool:
+    """Whether an index on record is not among those written; holds until the caller's transaction ends.
+
+    The lock makes a build that begins meanwhile wait, so its first look at the catalogue sees what this
+    transaction publishes.
+    """
+    session.execute(
+        select(IndexRow.name).where(IndexRow.state == IndexState.ACTIVE).with_for_update(read=True)
+    )
+    return not set(session.scalars(select(IndexRow.name))) <= set(written)
+
+
+def _locked(session: Session) -> dict[str, str]:
+    """States by name; nobody else changes them until the transaction ends."""
+    session.execute(select(IndexRow.name).where(IndexRow.state == IndexState.ACTIVE).with_for_update())
+    return dict(session.execute(select(IndexRow.name, IndexRow.state)).tuples().all())
+
+
+def _move(session: Session, condition: object, state: str) -> None:
+    session.execute(update(IndexRow).where(condition).values(state=state))  # type: ignore[arg-type]

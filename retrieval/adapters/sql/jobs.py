@@ -145,6 +145,12 @@ class SqlJobs:
         with self._database.read() as session:
             return session.scalar(query) or 0
 
+    def unfinished_of(self, kind: JobKind) -> list[Job]:
+        """Jobs of a kind that are queued or running."""
+        query = select(JobRow).where(JobRow.kind == kind, JobRow.state.in_(_ACTIVE))
+        with self._database.read() as session:
+            return [to_job(row) for row in session.scalars(query)]
+
     def claim(self, job_id: JobId, *, lease_s: float) -> Lease | None:
         """Take a queued job for `lease_s` seconds; None when it is taken, finished, paused or not due yet."""
         now, token = self._clock(), secrets.token_hex(16)

@@ -299,15 +299,17 @@ class AuditRow(Table):
 
 
 class IndexRow(Table):
-    """An index that was built, and by what; `active` marks the one that answers."""
+    """An index that was built or is being built, and by what. No two are in one `state` (`IndexState`)."""
 
     __tablename__ = "indexes"
+    __table_args__ = (UniqueConstraint("state"),)
 
     name: Mapped[str] = mapped_column(_Id, primary_key=True)
     fingerprint: Mapped[str]
     average_length: Mapped[float]
-    active: Mapped[bool]
     created_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16), server_default="active")
+    activated_at: Mapped[datetime | None]
 
 
 class ConversationTurnRow(Table):

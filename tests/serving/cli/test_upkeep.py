@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
+from retrieval.indexes import IndexState, record_in
 from retrieval.settings import load_settings
 from retrieval.wiring import open_corpus, utc_now
 from workers.wiring import index_fingerprint
@@ -52,7 +53,7 @@ def test_a_fresh_desk_stamps_its_index_with_the_fingerprint_of_rebuild(data: Pat
     with open_corpus(load_settings(data=tmp_path)) as corpus:
         expected = index_fingerprint(load_settings(data=tmp_path), corpus)
     with open_corpus(load_settings(data=data)) as corpus:
-        build = SqlIndexBuilds(corpus.database, utc_now).active()
+        build = record_in(SqlIndexBuilds(corpus.database, utc_now), IndexState.ACTIVE)
     assert build is not None
     assert build.fingerprint == expected
 
