@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -44,9 +43,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, clock: Clock) -> Iterator[SqlJobs]:
+def jobs(catalogue_url: str, clock: Clock) -> Iterator[SqlJobs]:
     """An empty job board with one source."""
-    database = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    database = Database(catalogue_url)
     database.migrate()
     with database.write() as session:
         session.add(
