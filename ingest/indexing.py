@@ -114,6 +114,17 @@ class Indexer:
             self._opened.index.delete(chunk_ids)
             self._store.forget_chunks(list(chunk_ids))
 
+    def settle(self, document_id: DocumentId, chunk_ids: Collection[ChunkId]) -> None:
+        """Undo what was written for a document after its lease was lost.
+
+        Points of a version that is not live, nor being brought in by a job, go; those that stay get the
+        access list of now.
+        """
+        surplus = set(chunk_ids) - self._store.kept_chunk_ids()
+        self.remove(surplus)
+        if len(surplus) < len(chunk_ids):
+            self.apply_access([document_id])
+
     def apply_access(self, document_ids: Iterable[DocumentId]) -> int:
         """Bring the access lists of documents into the index, without embedding. Returns their number."""
         count = 0
@@ -147,15 +158,20 @@ class Indexer:
     def reconcile(self, *, progress: Callable[[int, int], None] = lambda *_: None) -> Repair:
         """Make the index hold exactly the catalogue's live chunks, with the access lists of now.
 
-        Idempotent: a second run mends nothing. Text that was embedded before comes from the cache.
+        Idempotent: a second run mends nothing. Text that was embedded before comes from the cache. Jobs may
+        go on meanwhile. The index is read first: a point that is there and that the catalogue, read after
+        it, neither shows nor is bringing in, will never be needed.
         """
         self._refuse_mismatch()
-        wanted, present = self._store.live_chunk_ids(), set(self._opened.index.chunk_ids())
-        missing, surplus = sorted(wanted - present), present - wanted
+        present = set(self._opened.index.chunk_ids())
+        missing = sorted(self._store.live_chunk_ids() - present)
+        surplus = present - self._store.kept_chunk_ids()
         self.remove(surplus)
         for done, batch in enumerate(_batches(missing, _BATCH)):
             progress(done * _BATCH, len(missing))
             self._restore(batch)
+        if missing:  # what was replaced while it was restored
+            self.remove(set(missing) - self._store.kept_chunk_ids())
         access = self.apply_access(self._store.stale_access())
         return Repair(missing=len(missing), surplus=len(surplus), access=access)
 

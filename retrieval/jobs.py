@@ -16,6 +16,7 @@ class JobKind(StrEnum):
 
     INDEX = "index"
     SYNC = "sync"
+    RECONCILE = "reconcile"
 
 
 class JobState(StrEnum):
@@ -33,7 +34,11 @@ class JobState(StrEnum):
         return self in {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
 
 
-TASK_NAMES = {JobKind.INDEX: "refdesk.index_document", JobKind.SYNC: "refdesk.sync_source"}
+TASK_NAMES = {
+    JobKind.INDEX: "refdesk.index_document",
+    JobKind.SYNC: "refdesk.sync_source",
+    JobKind.RECONCILE: "refdesk.reconcile",
+}
 """Celery task by kind. The relay sends these names; a test checks them against the workers' registry."""
 
 ACCESS_ONLY = "access_only"
@@ -44,6 +49,12 @@ FORCE = "force"
 
 MAX_ATTEMPTS = 3
 """After this many failed attempts a document is quarantined."""
+
+MAX_DEATHS = 3
+"""After this many workers died while they parsed or embedded a document, it is quarantined (`worker_lost`).
+
+Counted apart from attempts: a worker that is killed for reasons of its own must not use up a document's tries.
+"""
 
 
 @dataclass(frozen=True, slots=True)

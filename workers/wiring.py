@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from ingest.adapters.sql_store import SqlDocumentStore
 from ingest.indexing import Indexer, OpenIndex, initial_index
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
-from ingest.ports import Connector
+from ingest.ports import Connector, Reach, reach_nothing
 from ingest.sandbox import SandboxExtractor, SandboxSettings
 from ingest.settings import ChunkingSettings
 from ingest.sources.folder import FolderConnector
@@ -22,16 +24,20 @@ from retrieval.corpus import Source
 from retrieval.ports import BlobStore
 from retrieval.settings import Settings
 from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, utc_now
+from workers.pressure import Pressure
 from workers.running import JobRunner
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
 
 
 @contextmanager
-def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> Iterator[Toolbox]:
+def open_toolbox(
+    settings: Settings, corpus: Corpus, worker: WorkerSettings, reach: Reach = reach_nothing
+) -> Iterator[Toolbox]:
     """Everything that tasks need, with the active index opened by this process."""
-    store = SqlDocumentStore(corpus.database, utc_now)
-    jobs = SqlJobs(corpus.database, utc_now)
+    clock = corpus.database.clock()
+    store = SqlDocumentStore(corpus.database, clock)
+    jobs = SqlJobs(corpus.database, clock)
     chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
     fingerprint = index_fingerprint(settings, corpus)
     records = _Records(SqlIndexBuilds(corpus.database, utc_now))
@@ -43,9 +49,7 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
         records=records,
         fingerprint=fingerprint,
     )
-    scratch = settings.data / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed desk left behind
-    scratch.mkdir(parents=True)
+    scratch = _own_scratch(settings.data / "scratch")
     extractor = SandboxExtractor(
         SandboxSettings(
             scratch_dir=scratch,
@@ -66,6 +70,12 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
         indexer=indexer,
         connector_for=connector_for,
         settings=PipelineSettings(scratch, f"{PARSER_RECIPE}|{chunking.fingerprint}"),
+        reach=reach,
+    )
+    pressure = Pressure(
+        settings.data,
+        min_free_bytes=settings.min_free_mb * 2**20,
+        probe=lambda: indexer.active().count(),
     )
     try:
         yield Toolbox(
@@ -75,12 +85,26 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
             indexer=indexer,
             syncer=Syncer(store, indexer),
             connector_for=connector_for,
-            runner=JobRunner(jobs, lease_s=worker.lease_s),
+            runner=JobRunner(jobs, worker, pressure),
             concurrency=worker.concurrency,
         )
     finally:
         extractor.close()
+        shutil.rmtree(scratch, ignore_errors=True)
         indexer.active().close()
+
+
+def _own_scratch(folder: Path) -> Path:
+    """A scratch folder for this process; those of processes of this machine that are gone are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+    for other in folder.iterdir():
+        name, _, pid = other.name.rpartition("-")
+        if name == host and (int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(other, ignore_errors=True)
+    own = folder / f"{host}-{os.getpid()}"
+    own.mkdir(exist_ok=True)
+    return own
 
 
 def index_fingerprint(settings: Settings, corpus: Corpus) -> str:

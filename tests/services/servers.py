@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -226,10 +226,8 @@ def _running(server: Server, *, gently: signal.Signals) -> Iterator[None]:
     finally:
         if server.process is not None:
             server.process.send_signal(gently)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 server.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                pass
         server.kill()
 
 

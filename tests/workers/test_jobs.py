@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from ingest.errors import FetchFailedError
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
 from retrieval.adapters.sql.models import SourceRow
@@ -17,6 +18,7 @@ from tests.make import NOON
 from workers.queue import make_app
 from workers.retries import judge
 from workers.running import JobRunner
+from workers.settings import WorkerSettings
 from workers.tasks import register
 
 REQUEST = JobRequest(JobKind.SYNC, "ada", "test", source_id=SourceId("s"))
@@ -149,8 +151,9 @@ def test_merged_job_never_does_less(jobs: SqlJobs) -> None:
 @pytest.mark.parametrize(
     ("error", "attempt", "final"),
     [
-        (IndexUnavailableError("x"), 1, False),
-        (IndexUnavailableError("x"), MAX_ATTEMPTS, True),
+        (FetchFailedError("x"), 1, False),
+        (FetchFailedError("x"), MAX_ATTEMPTS, True),
+        (IndexUnavailableError("x"), MAX_ATTEMPTS, False),
         (RefdeskError("x"), 1, True),
     ],
 )
@@ -167,7 +170,9 @@ def test_unexpected_failure_is_an_attempt(jobs: SqlJobs, caplog: pytest.LogCaptu
         raise ZeroDivisionError
 
     job = jobs.accept(REQUEST)
-    JobRunner(jobs, lease_s=10).run(job.id, explode, lambda lease, error, verdict: verdicts.append(verdict))
+    JobRunner(jobs, WorkerSettings(lease_s=10)).run(
+        job.id, explode, lambda lease, error, verdict: verdicts.append(verdict)
+    )
     assert jobs.job(job.id).state is JobState.QUEUED
     assert jobs.job(job.id).error_code == "internal_error"
     assert not verdicts[0].is_final

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, select, update
 
-from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import IndexRow
 
@@ -43,6 +43,7 @@ class SqlIndexBuilds:
     def activate(self, build: IndexBuild) -> None:
         """Let this index answer, from this commit on; it is recorded when it is new."""
         with self._database.write() as session:
+            one_at_a_time(session, "indexes")
             session.execute(update(IndexRow).values(active=False))
             session.execute(delete(IndexRow).where(IndexRow.name == build.name))
             session.add(

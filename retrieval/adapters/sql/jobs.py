@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.models import JobRow, OutboxRow
-from retrieval.adapters.sql.rows import batches, to_job
-from retrieval.corpus import DocumentId, JobId, SourceId
-from retrieval.errors import NotFoundError
-from retrieval.jobs import ACCESS_ONLY, TASK_NAMES, Job, JobKind, JobState, Lease
+from retrieval.adapters.sql.models import DocumentRow, JobRow, OutboxRow
+from retrieval.adapters.sql.rows import to_job
+from retrieval.corpus import DocumentId, DocumentState, JobId, SourceId
+from retrieval.errors import NotFoundError, WorkerLostError
+from retrieval.jobs import ACCESS_ONLY, MAX_DEATHS, TASK_NAMES, Job, JobKind, JobState, Lease
 
 Clock = Callable[[], datetime]
 
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+
+_READING = (DocumentState.PARSING, DocumentState.EMBEDDING)
+"""A document in one of these states may be what its worker died of."""
+
+_SUSPECT_DEATHS = 2
+_SUSPECTS_APART_S = 10.0
+"""Documents that two workers died of are tried one after the other, so that the guilty one stands alone."""
+
+_WOKEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +144,35 @@ class SqlJobs:
         with self._database.write() as session:
             finish(session, lease, self._clock(), report)
 
-    def fail(self, lease: Lease, *, code: str, message: str, retry_in_s: float | None) -> None:
-        """Note a failure: queued again after `retry_in_s` seconds, or failed for good when None."""
+    def fail(
+        self, lease: Lease, *, code: str, message: str, retry_in_s: float | None, counts: bool = True
+    ) -> None:
+        """Note a failure: queued again after `retry_in_s` seconds, or failed for good when None.
+
+        Args:
+            counts: Whether the attempt counts; false when a part of the desk was down.
+        """
         now = self._clock()
         with self._database.write() as session:
             row = held_row(session, lease)
             if row is None:
                 return
             row.error_code, row.error_message = code, message
+            row.attempt -= not counts
             if retry_in_s is None:
                 _close(row, JobState.FAILED, now)
                 return
-            row.state, row.lease_token, row.lease_until = JobState.QUEUED, "", None
+            row.state, row.lease_token, row.lease_until, row.deaths = JobState.QUEUED, "", None, 0
             row.not_before = now + timedelta(seconds=retry_in_s)
+
+    def note_waiting(self, job_id: JobId, *, code: str, message: str) -> None:
+        """Say on a queued job why it is not taken."""
+        with self._database.write() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
+                .values(error_code=code, error_message=message)
+            )
 
     def cancel(self, job_id: JobId) -> Job:
         """Cancel an unfinished job; a finished one is returned as it is.
@@ -154,7 +181,7 @@ class SqlJobs:
             NotFoundError: There is no such job.
         """
         with self._database.write() as session:
-            row = session.get(JobRow, job_id)
+            row = session.get(JobRow, job_id, with_for_update=True)
             if row is None:
                 raise NotFoundError(f"no job {job_id}")
             if not JobState(row.state).is_finished:
@@ -170,10 +197,36 @@ class SqlJobs:
     def mark_sent(self, message_ids: Sequence[int]) -> None:
         """Drop messages that reached the queue."""
         with self._database.write() as session:
-            session.execute(delete(OutboxRow).where(OutboxRow.id.in_(message_ids)))
+            _sent(session, message_ids, self._clock())
+
+    @contextmanager
+    def outgoing(self, *, limit: int) -> Iterator[list[OutboxMessage]]:
+        """Messages for the block to send, urgent ones first; they are dropped when it ends without an error.
+
+        Locked meanwhile, so that relays of several processes share the work. A process that dies after
+        sending sends again: a task that was done does nothing.
+        """
+        query = (
+            select(OutboxRow)
+            .join(JobRow, JobRow.id == OutboxRow.job_id)
+            .order_by(JobRow.priority, OutboxRow.id)
+            .limit(limit)
+            .with_for_update(of=OutboxRow, skip_locked=True)
+        )
+        with self._database.write() as session:
+            rows = list(session.scalars(query))
+            yield [OutboxMessage(row.id, row.task, JobId(row.job_id)) for row in rows]
+            _sent(session, [row.id for row in rows], self._clock())
+
+    def has_unsent(self) -> bool:
+        """Whether the outbox holds anything; costs no lock."""
+        with self._database.read() as session:
+            return session.scalar(select(OutboxRow.id).limit(1)) is not None
 
     def requeue_lost(self, *, everything: bool = False) -> int:
         """Give back jobs whose lease ran out and wake those that are due again.
+
+        A document that workers died of `MAX_DEATHS` times, while they parsed or embedded it, is quarantined.
 
         Args:
             everything: Treat every running job as lost and every queued one as unsent: right when no
@@ -188,31 +241,74 @@ class SqlJobs:
             lost = or_(running, queued)
         else:
             lost = or_(running & (JobRow.lease_until < now), queued & (JobRow.not_before <= now))
+        query = select(JobRow).where(lost).order_by(JobRow.priority, JobRow.created_at)
         with self._database.write() as session:
             if everything:
                 session.execute(delete(OutboxRow))
-            ids = list(
-                session.scalars(select(JobRow.id).where(lost).order_by(JobRow.priority, JobRow.created_at))
+            rows = list(session.scalars(query.with_for_update(skip_locked=True)))
+            n_suspects = 0
+            for row in rows:
+                n_suspects += _give_back(session, row, now, n_suspects)
+        return len(rows)
+
+    def wake_forgotten(self, *, silent_s: float) -> int:
+        """Send again the messages of jobs that were sent, but not taken, for `silent_s` seconds.
+
+        For a broker that lost its messages. Callers make sure that the queue is not merely long.
+
+        Returns:
+            Number of jobs woken, at most 500 of them at a time.
+        """
+        now = self._clock()
+        waiting_since = func.coalesce(JobRow.woken_at, JobRow.created_at)
+        query = (
+            select(JobRow)
+            .where(
+                JobRow.state == JobState.QUEUED,
+                JobRow.not_before.is_(None),
+                waiting_since < now - timedelta(seconds=silent_s),
+                ~select(OutboxRow.id).where(OutboxRow.job_id == JobRow.id).exists(),
             )
-            for batch in batches(ids, 500):
-                session.execute(
-                    update(JobRow)
-                    .where(JobRow.id.in_(batch))
-                    .values(state=JobState.QUEUED, lease_token="", lease_until=None, not_before=None)
-                )
-                rows = session.scalars(
-                    select(JobRow).where(JobRow.id.in_(batch)).order_by(JobRow.priority, JobRow.created_at)
-                )
-                session.add_all([_message(row, now) for row in rows])
-        return len(ids)
+            .order_by(JobRow.priority, JobRow.created_at)
+            .limit(_WOKEN_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.write() as session:
+            rows = list(session.scalars(query))
+            session.add_all([_message(row, now) for row in rows])
+        return len(rows)
+
+    def now(self) -> datetime:
+        """The time that leases are counted by."""
+        return self._clock()
+
+    def last_asked(self, kind: JobKind) -> datetime | None:
+        """When work of this kind was last accepted, None if never."""
+        with self._database.read() as session:
+            return session.scalar(select(func.max(JobRow.created_at)).where(JobRow.kind == kind))
 
 
 def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
     """`SqlJobs.accept` within a transaction of the caller's, so that what needs the job commits with it."""
-    row = session.scalar(select(JobRow).where(JobRow.active_key == request.active_key))
-    if row is not None:
-        row.parameters = _merged(row, request.parameters or {})
-        return row
+    row = active(session, request)
+    if row is None:
+        added = _added(session, request, now)
+        if added is not None:
+            return added
+        row = active(session, request)
+        if row is None:  # accepted and finished by others between two statements: the next try is alone
+            return accept(session, request, now)
+    row.parameters = _merged(row, request.parameters or {})
+    return row
+
+
+def active(session: Session, request: JobRequest) -> JobRow | None:
+    """The unfinished job for the same thing, locked until the transaction ends; it cannot finish meanwhile."""
+    return session.scalar(select(JobRow).where(JobRow.active_key == request.active_key).with_for_update())
+
+
+def _added(session: Session, request: JobRequest, now: datetime) -> JobRow | None:
+    """The new job with its message; None when another transaction has just accepted the same."""
     row = JobRow(
         id=str(uuid.uuid4()),
         kind=request.kind,
@@ -227,8 +323,12 @@ def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
         reason=request.reason,
         created_at=now,
     )
-    session.add(row)
-    session.flush()
+    session.flush()  # what the caller has pending is not part of the attempt
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return None
     session.add(_message(row, now))
     return row
 
@@ -246,11 +346,51 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
     if row.parameters.get("again"):
         row.parameters = {key: value for key, value in row.parameters.items() if key != "again"}
         row.state, row.attempt, row.lease_token, row.lease_until = JobState.QUEUED, 0, "", None
+        row.deaths = 0
         session.add(_message(row, now))
         return True
     row.report = dict(report or {})
     _close(row, JobState.DONE, now)
     return True
+
+
+def _give_back(session: Session, row: JobRow, now: datetime, n_suspects: int) -> bool:
+    """Queue a job once more, or give it up. Returns whether it waits for its turn as a suspect."""
+    if row.state == JobState.RUNNING:
+        row.attempt = max(row.attempt - 1, 0)  # the worker's end is no attempt of the document's
+        document = (
+            None
+            if row.document_id is None
+            else session.get(DocumentRow, row.document_id, with_for_update={"skip_locked": True})
+        )
+        if document is not None and document.deleted_at is None and document.state in _READING:
+            row.deaths += 1
+        if document is not None and row.deaths >= MAX_DEATHS:
+            _quarantine(row, document, now)
+            return False
+        if document is not None and not DocumentState(document.state).is_terminal:
+            document.state = DocumentState.QUEUED
+        row.state, row.lease_token, row.lease_until = JobState.QUEUED, "", None
+        if row.deaths >= _SUSPECT_DEATHS:
+            row.not_before = now + timedelta(seconds=_SUSPECTS_APART_S * n_suspects)
+            return True
+    row.not_before = None
+    session.add(_message(row, now))
+    return False
+
+
+def _quarantine(row: JobRow, document: DocumentRow, now: datetime) -> None:
+    error = WorkerLostError(f"{row.deaths} workers died while they read this document")
+    row.error_code, row.error_message = error.code, error.message
+    _close(row, JobState.FAILED, now)
+    document.state, document.retryable, document.attempts = DocumentState.QUARANTINED, True, row.deaths
+    document.error_code, document.error_message, document.updated_at = error.code, error.message, now
+
+
+def _sent(session: Session, message_ids: Sequence[int], now: datetime) -> None:
+    of_messages = select(OutboxRow.job_id).where(OutboxRow.id.in_(message_ids))
+    session.execute(update(JobRow).where(JobRow.id.in_(of_messages)).values(woken_at=now))
+    session.execute(delete(OutboxRow).where(OutboxRow.id.in_(message_ids)))
 
 
 def _merged(row: JobRow, asked: Mapping[str, Any]) -> dict[str, Any]:
