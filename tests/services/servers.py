@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ import psutil
 _POSTGRES_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 _RABBIT_FOLDER = Path("/usr/lib/rabbitmq/bin")
 _START_S = 90.0
+_ROOT = Path(__file__).parents[2]
 
 
 def binary(name: str) -> str | None:
@@ -215,6 +217,23 @@ def rabbitmq(folder: Path) -> Iterator[Server]:
         is_ready=lambda: answers(port, b"AMQP\x00\x00\x09\x01", b"\x01"),
     )
     with _running(mapping, gently=signal.SIGTERM), _running(server, gently=signal.SIGTERM):
+        yield server
+
+
+@contextmanager
+def qdrant(folder: Path) -> Iterator[Server]:
+    """A process that speaks Qdrant's REST interface on the real engine (`tests.fakes.qdrant_server`)."""
+    folder.mkdir(parents=True)
+    port = free_port()
+    server = Server(
+        url=f"http://127.0.0.1:{port}",
+        port=port,
+        folder=folder,
+        command=[sys.executable, "-m", "tests.fakes.qdrant_server", str(port), str(folder / "storage")],
+        environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT)},
+        is_ready=lambda: answers(port),
+    )
+    with _running(server, gently=signal.SIGTERM):
         yield server
 
 
