@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ingest.errors import IngestError, ListingShrankError
 from ingest.indexing import Indexer
-from ingest.ports import Connector, DocumentStore, Known, ListedDocument
+from ingest.ports import Connector, DocumentStore, Known, ListedDocument, Reach, reach_nothing
 from retrieval.corpus import DocumentId, Source
 
 _BATCH = 200
@@ -81,10 +81,11 @@ def guard(diff: Diff, *, confirmed: bool) -> None:
 class Syncer:
     """Runs syncs."""
 
-    def __init__(self, store: DocumentStore, indexer: Indexer) -> None:
+    def __init__(self, store: DocumentStore, indexer: Indexer, reach: Reach = reach_nothing) -> None:
         """Write what a sync finds to `store`, and deletions and access lists to the index as well."""
         self._store = store
         self._indexer = indexer
+        self._reach = reach
 
     def sync(
         self,
@@ -129,6 +130,7 @@ class Syncer:
         for reason, items in (("added", diff.added), ("modified", diff.modified)):
             for batch in _batches(items):
                 self._store.register(source, batch, requested_by=requested_by, reason=reason)
+                self._reach("register")
                 progress(done := done + len(batch), total)
         for batch in _batches(diff.touched):
             self._indexer.apply_access(self._store.update_details(source, batch))
@@ -140,7 +142,9 @@ class Syncer:
 
     def bury(self, document_ids: Sequence[DocumentId]) -> None:
         """Delete documents: unreadable first, then out of the index."""
-        self._indexer.remove(self._store.bury(document_ids))
+        chunk_ids = self._store.bury(document_ids)
+        self._reach("tombstone")
+        self._indexer.remove(chunk_ids)
 
 
 def _content_differs(item: ListedDocument, before: Known) -> bool:

@@ -83,7 +83,7 @@ def open_toolbox(
             store=store,
             pipeline=pipeline,
             indexer=indexer,
-            syncer=Syncer(store, indexer),
+            syncer=Syncer(store, indexer, reach),
             connector_for=connector_for,
             runner=JobRunner(jobs, worker, pressure),
             concurrency=worker.concurrency,

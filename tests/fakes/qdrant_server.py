@@ -239,7 +239,7 @@ def make_server(port: int, folder: Path) -> ThreadingHTTPServer:
             super().setup()
             self.connection.setsockopt(6, 1, 1)  # TCP_NODELAY: a reply is two small packets
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_args: Any) -> None:
             """Say nothing."""
 
         def _answer(self) -> None:
