@@ -84,6 +84,11 @@ class Indexer:
         """The index that answers."""
         return self._opened.index
 
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors that are written."""
+        return self._embedder.dimension
+
     def write(
         self, target: IndexTarget, chunks: Sequence[IndexableChunk], vectors: NDArray[np.float32]
     ) -> None:

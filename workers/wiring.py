@@ -25,6 +25,7 @@ from retrieval.ports import BlobStore
 from retrieval.settings import Settings
 from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, utc_now
 from workers.pressure import Pressure
+from workers.relay import RECONCILE_REQUEST
 from workers.running import JobRunner
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
@@ -75,7 +76,7 @@ def open_toolbox(
     pressure = Pressure(
         settings.data,
         min_free_bytes=settings.min_free_mb * 2**20,
-        probe=lambda: indexer.active().count(),
+        probe=lambda: _mend_index(settings, indexer, jobs, records),
     )
     try:
         yield Toolbox(
@@ -92,6 +93,21 @@ def open_toolbox(
         extractor.close()
         shutil.rmtree(scratch, ignore_errors=True)
         indexer.active().close()
+
+
+def _mend_index(settings: Settings, indexer: Indexer, jobs: SqlJobs, records: _Records) -> None:
+    """Ask an index that failed whether it answers again; then have it compared with the catalogue.
+
+    A server that lost its collection gets an empty one, which the comparison fills.
+
+    Raises:
+        IndexUnavailableError: It does not answer.
+    """
+    build = records.active()
+    if settings.index_url and build is not None:
+        open_index(settings, build.name, indexer.dimension).close()
+    indexer.active().count()
+    jobs.accept(RECONCILE_REQUEST)
 
 
 def _own_scratch(folder: Path) -> Path:

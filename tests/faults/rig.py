@@ -16,11 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from retrieval.access import UserId
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import SourceId
+from retrieval.errors import CatalogueUnavailableError
 from retrieval.jobs import Job, JobKind
 from retrieval.wiring import utc_now
 from tests.faults.worker_under_fire import Orders
@@ -144,7 +147,7 @@ class Rig:
 
     def died(self, worker: Worker) -> None:
         """Note what a dead worker held, to see when it goes on."""
-        held = self._query(
+        held = self.rows(
             "select id, lease_token from jobs where state = 'running' and lease_token like :mine",
             mine=f"{worker.pid}-%",
         )
@@ -155,7 +158,7 @@ class Rig:
         """Look every quarter of a second at which work goes on; runs until `_stopped` is set."""
         while not self._stopped.wait(0.25):
             for lost in list(self._open):
-                rows = self._query("select state, lease_token from jobs where id = :id", id=lost.job_id)
+                rows = self.rows("select state, lease_token from jobs where id = :id", id=lost.job_id)
                 (state, token) = rows[0]
                 if state not in {"queued", "running"} or (state == "running" and token != lost.token):
                     self.resumed_s.append(time.monotonic() - lost.died_at)
@@ -196,11 +199,8 @@ class Rig:
         )
         return {kind: found for kind, found in json.loads(done.stdout).items() if found}
 
-    def _query(self, sql: str, **values: str) -> list[Any]:
-        from sqlalchemy import text
-
-        from retrieval.errors import CatalogueUnavailableError
-
+    def rows(self, sql: str, **values: str) -> list[Any]:
+        """Rows of a query on the catalogue; waits while it is down."""
         while True:
             try:
                 with self.database.read() as session:

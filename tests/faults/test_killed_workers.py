@@ -28,7 +28,7 @@ TIMEOUT_S = 300 + N_KILLS * 20 + N_DOCS
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.timeout(TIMEOUT_S)]
 
-_LONGEST_LIFE_S = 12.0
+_LONGEST_LIFE_S = 20.0
 _RARE = {"register", "tombstone", "bury", "sent", "marked"}
 
 
@@ -71,7 +71,7 @@ def _kill(rig: Rig, n_kills: int, moments: random.Random, say: Callable[[str], N
     while points or alive:
         while points and len(alive) < 2:
             point = points.pop()
-            after = 0 if point in _RARE else moments.randrange(40)
+            after = 0 if point in _RARE else moments.randrange(12)
             life_s = _LONGEST_LIFE_S if point else moments.uniform(1.5, 6)
             alive.append((rig.start_worker(point=point, after=after), time.monotonic() + life_s))
         if rig.jobs.unfinished() < N_DOCS // 8:

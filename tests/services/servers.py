@@ -134,6 +134,8 @@ def postgres(folder: Path) -> Iterator[Server]:
         "unix_socket_directories": "",
         "max_connections": "80",
         "shared_buffers": "64MB",
+        "fsync": "off",  # servers are killed here, machines are not: what reached the kernel is kept
+        "full_page_writes": "off",
     }
     command = [program, "-D", str(data)]
     for name, value in options.items():
