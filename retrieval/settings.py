@@ -51,7 +51,8 @@ class Settings(BaseSettings):
     index_api_key: SecretStr = Field(SecretStr(""), description="API key for the Qdrant server.")
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
     queues: str = Field(
-        "index,sync,maintenance", description="Queues that a worker process of a split desk takes tasks from."
+        "urgent,index,sync,maintenance",
+        description="Queues that a worker process of a split desk takes tasks from.",
     )
     min_free_mb: int = Field(
         256, ge=0, description="Indexing waits while the state folder's disk has less room than this, MiB."

@@ -25,6 +25,9 @@ IN_PROCESS_BROKER = "memory://"
 QUEUES = {JobKind.INDEX: "index", JobKind.SYNC: "sync", JobKind.RECONCILE: "maintenance"}
 """Queue by kind of job: a long sync never stands in the way of documents."""
 
+URGENT = "urgent"
+"""Queue beside them for what people asked for and for what was cut off: it passes by a long queue."""
+
 MESSAGE_LIFE_S = 6 * 3600
 """A message that nobody took for so long is dropped; the job is still in the catalogue and is sent again.
 
@@ -47,6 +50,7 @@ def make_app(broker_url: str) -> Celery:
     prefix = f"desk-{uuid.uuid4().hex}" if is_here else "refdesk"
     is_amqp = broker_url.startswith(("amqp", "pyamqp"))
     queues = {kind: _queue(f"{prefix}.{name}", is_amqp=is_amqp) for kind, name in QUEUES.items()}
+    urgent = _queue(f"{prefix}.{URGENT}", is_amqp=is_amqp)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -54,12 +58,14 @@ def make_app(broker_url: str) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_publish_retry=False,  # the outbox keeps what was not sent, and the relay tries again
-        task_queues=list(queues.values()),
+        task_queues=[urgent, *queues.values()],
         task_routes={TASK_NAMES[kind]: {"queue": queue.name} for kind, queue in queues.items()},
         task_default_queue=queues[JobKind.INDEX].name,
         task_default_exchange="",
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,
+        # Redis gives a message that a dead worker held back only after hours: take no more than can be run.
+        worker_disable_prefetch=broker_url.startswith("redis"),
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_log_color=False,
@@ -82,6 +88,11 @@ def worker_arguments(queues: Sequence[str], concurrency: int) -> list[str]:
         "--without-mingle",
         "--without-gossip",
     ]
+
+
+def urgent_queue(app: Celery) -> str:
+    """Name of the application's queue for urgent tasks of every kind."""
+    return str(app.conf.task_queues[0].name)
 
 
 def dead_letters() -> Queue:

@@ -12,9 +12,9 @@ from typing import Any
 from celery import Celery
 
 from ingest.ports import Reach, reach_nothing
-from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
+from retrieval.adapters.sql.jobs import JobRequest, OutboxMessage, SqlJobs
 from retrieval.jobs import JobKind
-from workers.queue import IN_PROCESS_BROKER, MESSAGE_LIFE_S, dead_letters
+from workers.queue import IN_PROCESS_BROKER, MESSAGE_LIFE_S, dead_letters, urgent_queue
 from workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Relay:
         while not self._stopped.is_set() and self._jobs.has_unsent():
             with self._jobs.outgoing(limit=_BATCH) as messages:
                 for message in messages:
-                    self._broker.send(message.task, message.job_id)
+                    self._broker.send(message)
                 if messages:
                     self._reach("sent")
             if not messages:
@@ -97,12 +97,14 @@ class _Broker:
         self._app = app
         self._producer: Any = None
 
-    def send(self, task: str, job_id: str) -> None:
+    def send(self, message: OutboxMessage) -> None:
         """Send one task; returns when the broker has confirmed it."""
         options: dict[str, Any] = {}
         if self._app.conf.broker_url != IN_PROCESS_BROKER:
             options["expires"] = MESSAGE_LIFE_S
-        self._app.send_task(task, args=[job_id], producer=self._opened(), **options)
+        if message.is_urgent:
+            options["queue"] = urgent_queue(self._app)
+        self._app.send_task(message.task, args=[message.job_id], producer=self._opened(), **options)
 
     def is_empty(self) -> bool:
         """Whether no queue holds a message that nobody has taken. Makes queues that are missing."""

@@ -133,7 +133,7 @@ class SqlDocumentStore:
                 )
                 for document_id in batch:  # whoever does the removal may die before it is done
                     request = JobRequest(
-                        JobKind.INDEX, "desk", "deleted", document_id=DocumentId(document_id)
+                        JobKind.INDEX, "desk", "deleted", document_id=DocumentId(document_id), priority=4
                     )
                     jobs.accept(session, request, now)
         return chunk_ids

@@ -83,6 +83,11 @@ class Worker:
         """Whether it is dead."""
         return not Path(f"/proc/{self.pid}").exists()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has opened everything."""
+        return (Path(self.orders.data) / f"ready-{self.pid}").exists()
+
     def kill(self) -> None:
         """SIGKILL it and everything it started."""
         servers.kill_tree(self.pid)

@@ -20,7 +20,7 @@ from tests.faults.rig import Rig, Worker, open_rig
 from tests.faults.worker_under_fire import POINTS
 
 N_KILLS = int(os.environ.get("REFDESK_FAULT_N", "40"))
-N_DOCS = int(os.environ.get("REFDESK_FAULT_DOCS", "800"))
+N_DOCS = int(os.environ.get("REFDESK_FAULT_N_DOCS") or "400")
 SEED = int(os.environ.get("REFDESK_FAULT_SEED", "20261124"))
 BROKERS = os.environ.get("REFDESK_FAULT_BROKER", "redis,rabbitmq").split(",")
 LEASE_S = float(os.environ.get("REFDESK_FAULT_LEASE_S", "8"))
@@ -67,24 +67,27 @@ def _kill(rig: Rig, n_kills: int, moments: random.Random, say: Callable[[str], N
     points = [*plan[: n_kills // 2], *([""] * (n_kills - n_kills // 2))]
     moments.shuffle(points)
     reached: Counter[str] = Counter()
-    alive: list[tuple[Worker, float]] = []
+    alive: dict[Worker, float] = {}
+    dies_at: dict[Worker, float] = {}
     while points or alive:
         while points and len(alive) < 2:
             point = points.pop()
             after = 0 if point in _RARE else moments.randrange(12)
             life_s = _LONGEST_LIFE_S if point else moments.uniform(1.5, 6)
-            alive.append((rig.start_worker(point=point, after=after), time.monotonic() + life_s))
+            alive[rig.start_worker(point=point, after=after)] = life_s
         if rig.jobs.unfinished() < N_DOCS // 8:
             rig.docs.change(updates=N_DOCS // 8, deletions=N_DOCS // 40, returns=N_DOCS // 50)
             rig.sync()
         time.sleep(0.1)
-        for worker, dies_at in list(alive):
-            if not worker.has_ended and time.monotonic() < dies_at:
+        for worker, life_s in list(alive.items()):
+            if worker.is_ready:
+                dies_at.setdefault(worker, time.monotonic() + life_s)
+            if not worker.has_ended and time.monotonic() < dies_at.get(worker, float("inf")):
                 continue
             reached[worker.orders.point if worker.has_ended else "random"] += 1
             worker.kill()
             rig.died(worker)
-            alive.remove((worker, dies_at))
+            del alive[worker]
             if sum(reached.values()) % 10 == 0:
                 say(f"{sum(reached.values())}/{n_kills} killed, {rig.jobs.unfinished()} jobs unfinished")
     return reached

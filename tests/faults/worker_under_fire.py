@@ -184,8 +184,8 @@ def work(orders: Orders) -> None:
         app = make_app(orders.broker_url)
         register(app, replace(toolbox))
         Relay(app, toolbox.jobs, worker, fuse).start()
-        print("ready", flush=True)
-        queues = ["refdesk.index", "refdesk.sync", "refdesk.maintenance"]
+        (settings.data / f"ready-{os.getpid()}").touch()
+        queues = [f"refdesk.{name}" for name in settings.queues.split(",")]
         app.worker_main([*worker_arguments(queues, worker.concurrency), "--loglevel=WARNING"])
 
 

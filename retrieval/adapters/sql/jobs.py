@@ -14,23 +14,20 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retrieval.adapters.sql import recovery
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.models import DocumentRow, JobRow, OutboxRow
+from retrieval.adapters.sql.models import JobRow, OutboxRow
 from retrieval.adapters.sql.rows import to_job
-from retrieval.corpus import DocumentId, DocumentState, JobId, SourceId
-from retrieval.errors import NotFoundError, WorkerLostError
-from retrieval.jobs import ACCESS_ONLY, MAX_DEATHS, TASK_NAMES, Job, JobKind, JobState, Lease
+from retrieval.corpus import DocumentId, JobId, SourceId
+from retrieval.errors import NotFoundError
+from retrieval.jobs import ACCESS_ONLY, Job, JobKind, JobState, Lease
 
 Clock = Callable[[], datetime]
 
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
-_READING = (DocumentState.PARSING, DocumentState.EMBEDDING)
-"""A document in one of these states may be what its worker died of."""
-
-_SUSPECT_DEATHS = 2
-_SUSPECTS_APART_S = 10.0
-"""Documents that two workers died of are tried one after the other, so that the guilty one stands alone."""
+USUAL_PRIORITY = 5
+"""Of work that a schedule or a sync asks for; a smaller number comes first."""
 
 _WOKEN_AT_ONCE = 500
 
@@ -45,7 +42,7 @@ class JobRequest:
     document_id: DocumentId | None = None
     source_id: SourceId | None = None
     parameters: Mapping[str, Any] | None = None
-    priority: int = 5
+    priority: int = USUAL_PRIORITY
 
     @property
     def active_key(self) -> str:
@@ -55,11 +52,16 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A task that has to be sent to the queue."""
+    """A task that has to be sent to the queue.
+
+    Attributes:
+        is_urgent: It must not wait behind everything else: somebody asked for it, or it was cut off once.
+    """
 
     id: int
     task: str
     job_id: JobId
+    is_urgent: bool = False
 
 
 class SqlJobs:
@@ -160,7 +162,7 @@ class SqlJobs:
             row.error_code, row.error_message = code, message
             row.attempt -= not counts
             if retry_in_s is None:
-                _close(row, JobState.FAILED, now)
+                recovery.close(row, JobState.FAILED, now)
                 return
             row.state, row.lease_token, row.lease_until, row.deaths = JobState.QUEUED, "", None, 0
             row.not_before = now + timedelta(seconds=retry_in_s)
@@ -185,7 +187,7 @@ class SqlJobs:
             if row is None:
                 raise NotFoundError(f"no job {job_id}")
             if not JobState(row.state).is_finished:
-                _close(row, JobState.CANCELLED, self._clock())
+                recovery.close(row, JobState.CANCELLED, self._clock())
             return to_job(row)
 
     def unsent(self, *, limit: int) -> list[OutboxMessage]:
@@ -207,16 +209,21 @@ class SqlJobs:
         sending sends again: a task that was done does nothing.
         """
         query = (
-            select(OutboxRow)
+            select(OutboxRow, JobRow.priority, JobRow.started_at)
             .join(JobRow, JobRow.id == OutboxRow.job_id)
             .order_by(JobRow.priority, OutboxRow.id)
             .limit(limit)
             .with_for_update(of=OutboxRow, skip_locked=True)
         )
         with self._database.write() as session:
-            rows = list(session.scalars(query))
-            yield [OutboxMessage(row.id, row.task, JobId(row.job_id)) for row in rows]
-            _sent(session, [row.id for row in rows], self._clock())
+            messages = [
+                OutboxMessage(
+                    row.id, row.task, JobId(row.job_id), priority < USUAL_PRIORITY or started is not None
+                )
+                for row, priority, started in session.execute(query)
+            ]
+            yield messages
+            _sent(session, [message.id for message in messages], self._clock())
 
     def has_unsent(self) -> bool:
         """Whether the outbox holds anything; costs no lock."""
@@ -248,7 +255,7 @@ class SqlJobs:
             rows = list(session.scalars(query.with_for_update(skip_locked=True)))
             n_suspects = 0
             for row in rows:
-                n_suspects += _give_back(session, row, now, n_suspects)
+                n_suspects += recovery.give_back(session, row, now, n_suspects)
         return len(rows)
 
     def wake_forgotten(self, *, silent_s: float) -> int:
@@ -275,7 +282,7 @@ class SqlJobs:
         )
         with self._database.write() as session:
             rows = list(session.scalars(query))
-            session.add_all([_message(row, now) for row in rows])
+            session.add_all([recovery.message_for(row, now) for row in rows])
         return len(rows)
 
     def now(self) -> datetime:
@@ -329,7 +336,7 @@ def _added(session: Session, request: JobRequest, now: datetime) -> JobRow | Non
             session.add(row)
     except IntegrityError:
         return None
-    session.add(_message(row, now))
+    session.add(recovery.message_for(row, now))
     return row
 
 
@@ -347,44 +354,11 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
         row.parameters = {key: value for key, value in row.parameters.items() if key != "again"}
         row.state, row.attempt, row.lease_token, row.lease_until = JobState.QUEUED, 0, "", None
         row.deaths = 0
-        session.add(_message(row, now))
+        session.add(recovery.message_for(row, now))
         return True
     row.report = dict(report or {})
-    _close(row, JobState.DONE, now)
+    recovery.close(row, JobState.DONE, now)
     return True
-
-
-def _give_back(session: Session, row: JobRow, now: datetime, n_suspects: int) -> bool:
-    """Queue a job once more, or give it up. Returns whether it waits for its turn as a suspect."""
-    if row.state == JobState.RUNNING:
-        row.attempt = max(row.attempt - 1, 0)  # the worker's end is no attempt of the document's
-        document = (
-            None
-            if row.document_id is None
-            else session.get(DocumentRow, row.document_id, with_for_update={"skip_locked": True})
-        )
-        if document is not None and document.deleted_at is None and document.state in _READING:
-            row.deaths += 1
-        if document is not None and row.deaths >= MAX_DEATHS:
-            _quarantine(row, document, now)
-            return False
-        if document is not None and not DocumentState(document.state).is_terminal:
-            document.state = DocumentState.QUEUED
-        row.state, row.lease_token, row.lease_until = JobState.QUEUED, "", None
-        if row.deaths >= _SUSPECT_DEATHS:
-            row.not_before = now + timedelta(seconds=_SUSPECTS_APART_S * n_suspects)
-            return True
-    row.not_before = None
-    session.add(_message(row, now))
-    return False
-
-
-def _quarantine(row: JobRow, document: DocumentRow, now: datetime) -> None:
-    error = WorkerLostError(f"{row.deaths} workers died while they read this document")
-    row.error_code, row.error_message = error.code, error.message
-    _close(row, JobState.FAILED, now)
-    document.state, document.retryable, document.attempts = DocumentState.QUARANTINED, True, row.deaths
-    document.error_code, document.error_message, document.updated_at = error.code, error.message, now
 
 
 def _sent(session: Session, message_ids: Sequence[int], now: datetime) -> None:
@@ -407,12 +381,3 @@ def _held(lease: Lease) -> tuple[Any, ...]:
         JobRow.lease_token == lease.token,
         JobRow.state == JobState.RUNNING,
     )
-
-
-def _close(row: JobRow, state: JobState, now: datetime) -> None:
-    row.state, row.active_key, row.lease_token, row.lease_until = state, None, "", None
-    row.finished_at = now
-
-
-def _message(row: JobRow, now: datetime) -> OutboxRow:
-    return OutboxRow(task=TASK_NAMES[JobKind(row.kind)], job_id=row.id, created_at=now)
