@@ -5,9 +5,13 @@ VENV ?= .venv
 PORT ?= 8080
 DATA ?= .refdesk
 DOCS ?=
+N ?= 40
+SEED ?= 20261124
+BROKER ?= redis,rabbitmq
+WIPES ?= 2
 export VENV
 
-.PHONY: help setup setup-dev setup-vllm run test lint format bench lock clean
+.PHONY: help setup setup-dev setup-vllm run test lint format faults bench lock clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +42,11 @@ format: setup-dev  ## Format the code and mend what can be mended
 
 test: setup-dev  ## Run every test tier that this machine can support
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rs
+
+faults: setup-dev  ## Kill workers, brokers, databases: N=40 DOCS=400 SEED=1 BROKER=redis,rabbitmq WIPES=2
+	@REFDESK_FAULT_N=$(N) REFDESK_FAULT_N_DOCS=$(DOCS) REFDESK_FAULT_BROKER=$(BROKER) REFDESK_FAULT_SEED=$(SEED) \
+	  REFDESK_FAULT_WIPES=$(WIPES) $(VENV)/bin/python -m pytest -p no:randomly -rs tests/faults \
+	  --ignore=tests/faults/test_killed_desk.py
 
 bench: setup-dev  ## Measure parsing, indexing and search on this machine
 	@$(VENV)/bin/python -m benchmarks.indexing

@@ -147,7 +147,7 @@ class Bench:
         assert lease is not None
         assert job.document_id is not None
         version = _version(job.document_id, name, n_chunks)
-        self.toolbox.store.stage(version)
+        self.toolbox.store.stage(lease, version)
         chunks = [IndexableChunk(each.chunk_id, job.document_id, each.draft.text) for each in version.chunks]
         written = self.toolbox.indexer.write(self.toolbox.store.index_target(job.document_id), chunks, {})
         self.toolbox.store.publish(lease, version.version_id, written)
@@ -278,7 +278,7 @@ def _acl(reader: str) -> Acl:
 
 def _version(document_id: DocumentId, name: str, n_chunks: int) -> StagedVersion:
     hashed = content_hash(name.encode())
-    version_id = version_id_for(document_id, hashed, "races")
+    version_id = version_id_for(document_id, hashed, "races", "1")
     texts = [f"{_WORDS}, case {number}" for number in range(n_chunks)]
     drafts = [ChunkDraft(n, 0, len(text), text, (), None, "", 12) for n, text in enumerate(texts)]
     return StagedVersion(

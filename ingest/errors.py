@@ -6,6 +6,7 @@ RefdeskError
       SourceUnavailableError    source_unavailable   (retryable)
       InvalidSourceError        invalid_source       its location or an option cannot be understood
       ListingShrankError        listing_shrank       an empty or much shorter listing: held, nothing deleted
+    StorageFullError            storage_full         (retryable) indexing waits for room on the disk
     DocumentError               one document could not be taken in
       FetchFailedError          fetch_failed         (retryable) listed, but its bytes could not be read
       UnsupportedTypeError      unsupported_type     no parser for what the bytes are
@@ -53,6 +54,14 @@ class ListingShrankError(SourceError):
 
     code = "listing_shrank"
     hint = "Check the source; if the documents are really gone, sync again and confirm the deletions."
+
+
+class StorageFullError(IngestError):
+    """The disk is nearly full; indexing waits, and goes on by itself once there is room."""
+
+    code = "storage_full"
+    retryable = True
+    hint = "Make room on the disk of the state folder."
 
 
 class DocumentError(IngestError):

@@ -100,6 +100,17 @@ class Indexer:
                 self._apply(opened, lambda index: index.delete(chunk_ids))
         self._store.forget_chunks(list(chunk_ids))
 
+    def settle(self, document_id: DocumentId, chunk_ids: Collection[ChunkId]) -> None:
+        """Undo what was written for a document after its lease was lost.
+
+        Points of a version that is not live, nor being brought in by a job, go; those that stay get the
+        access list of now.
+        """
+        surplus = set(chunk_ids) - self._store.kept_chunk_ids()
+        self.remove(surplus)
+        if len(surplus) < len(chunk_ids):
+            self.apply_access([document_id])
+
     def apply_access(self, document_ids: Iterable[DocumentId]) -> int:
         """Bring the access lists of documents into every index, without embedding. Returns their number."""
         count = 0
@@ -139,20 +150,24 @@ class Indexer:
     def reconcile(self, *, progress: Callable[[int, int], None] = lambda *_: None) -> Repair:
         """Make every index hold exactly the catalogue's live chunks, with the access lists of now.
 
-        For a desk on which nothing else writes: points of a version that is about to be published are surplus
-        here. Idempotent: a second run mends nothing. Text that was embedded before comes from the cache.
+        Idempotent: a second run mends nothing. Text that was embedded before comes from the cache. Jobs may
+        go on meanwhile. The index is read first: a point that is there and that the catalogue, read after
+        it, neither shows nor is bringing in, will never be needed.
         """
         n_missing = n_surplus = 0
         with self._indexes.written() as written:
             for opened in written:
-                wanted, present = self._store.live_chunk_ids(), set(opened.index.chunk_ids())
-                missing, surplus = sorted(wanted - present), present - wanted
+                present = set(opened.index.chunk_ids())
+                missing = sorted(self._store.live_chunk_ids() - present)
+                surplus = present - self._store.kept_chunk_ids()
                 opened.index.delete(surplus)
                 self._store.forget_chunks(list(surplus))
                 for done in range(0, len(missing), _BATCH):
                     progress(done, len(missing))
                     self.fill(opened, missing[done : done + _BATCH])
                 progress(len(missing), len(missing))
+                if missing:  # what was replaced while it was restored
+                    opened.index.delete(set(missing) - self._store.kept_chunk_ids())
                 n_missing, n_surplus = n_missing + len(missing), n_surplus + len(surplus)
         access = self.apply_access(self._store.stale_access())
         return Repair(missing=n_missing, surplus=n_surplus, access=access)

@@ -20,8 +20,10 @@ from ingest.ports import (
     Extractor,
     IndexableChunk,
     IndexTarget,
+    Reach,
     StagedChunk,
     StagedVersion,
+    reach_nothing,
 )
 from retrieval.corpus import (
     ChunkId,
@@ -33,9 +35,8 @@ from retrieval.corpus import (
     content_hash,
     indexed_text,
     text_key,
-    version_id_for,
 )
-from retrieval.errors import IndexesChangedError
+from retrieval.errors import IndexesChangedError, LeaseLostError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, SparseEncoder
 
@@ -71,8 +72,9 @@ class Pipeline:
         indexer: Indexer,
         connector_for: Callable[[Source], Connector],
         settings: PipelineSettings,
+        reach: Reach = reach_nothing,
     ) -> None:
-        """Run the stages with these parts."""
+        """Run the stages with these parts; `reach` is told how far each document has come."""
         self._store = store
         self._blobs = blobs
         self._extractor = extractor
@@ -80,6 +82,7 @@ class Pipeline:
         self._indexer = indexer
         self._connector_for = connector_for
         self._settings = settings
+        self._reach = reach
 
     def index_document(self, lease: Lease, *, heartbeat: Callable[[int, int], bool]) -> None:
         """Bring one document's present content into the corpus.
@@ -88,10 +91,11 @@ class Pipeline:
         last step readers see the version before, from then on the new one.
 
         Args:
-            lease: The job, with the right to work on it; a lost lease ends the work without an effect.
+            lease: The job, with the right to work on it; what is written under a lost lease is refused.
             heartbeat: Renews the lease with progress `(done, total)`; False when the lease is lost.
 
         Raises:
+            LeaseLostError: Somebody else has the job by now, or it was cancelled; nothing was written since.
             DocumentError: The document cannot be taken in; says whether a retry can help.
             RefdeskError: The catalogue, index or embedder did not answer; a retry helps.
         """
@@ -100,40 +104,58 @@ class Pipeline:
             raise ValueError("an index job names no document")
         document = self._store.document(document_id)
         if document.deleted_at is not None:
+            self._reach("bury")
             self._indexer.remove(self._store.chunk_ids(document.id))
             return
         if lease.job.parameters.get(ACCESS_ONLY):
             self._indexer.apply_access([document.id])
             return
-        content = self._fetch(document)
-        version_id = version_id_for(document.id, content_hash(content), self._settings.recipe)
+        content = self._fetch(lease, document)
+        hashed = content_hash(content)
+        version_id = self._store.reading_id(lease, content_hash=hashed, recipe=self._settings.recipe)
         if version_id == document.live_version_id and not lease.job.parameters.get(FORCE):
-            self._store.publish(lease, version_id)
+            self._indexer.remove(self._store.publish(lease, version_id) or [])
             self._indexer.apply_access(set(self._store.stale_access()) & {document.id})
             return
-        if not heartbeat(0, 0):
-            return
-        extraction = self._extract(document, content)
-        version = self._staged(lease, document, content, extraction)
+        extraction = self._extract(lease, document, content)
+        version = self._staged(lease, document, extraction, (version_id, hashed, len(content)))
         chunks = [_indexable(version, chunk) for chunk in version.chunks]
-        vectors = self._embed(document, chunks, heartbeat)
-        if vectors is None:
-            return
-        self._store.stage(version)
-        self._store.set_state(document.id, DocumentState.INDEXING)
-        _, epoch = self._store.access_epoch(document.id)
+        vectors = self._embed(lease, chunks, heartbeat)
+        self._store.stage(lease, version)
+        self._reach("stage")
+        self._bring_in(lease, version, chunks, vectors)
+
+    def _bring_in(
+        self,
+        lease: Lease,
+        version: StagedVersion,
+        chunks: list[IndexableChunk],
+        vectors: Vectors,
+    ) -> None:
+        """Write a staged version's points, let readers see it, and take the old ones away.
+
+        The index cannot refuse a late writer, so nothing a late writer may do there matters: ids of a version
+        that was replaced never come back, and what was written after the lease was lost is taken out again,
+        here or by the reconciler.
+        """
+        document_id, version_id = version.document_id, version.version_id
+        self._store.set_state(lease, DocumentState.INDEXING)
+        _, epoch = self._store.access_epoch(document_id)
         target = replace(
-            self._store.index_target(document.id),
+            self._store.index_target(document_id),
             media_type=version.document.media_type,
             language=version.document.language,
         )
         self._blobs.put(text_key(version_id), _pack(version.document))
         replaced = self._write_and_publish(lease, version_id, target, chunks, vectors)
         if replaced is None:
-            return  # deleted or taken over meanwhile: reconciliation drops the points that were written
-        self._store.confirm_access(document.id, epoch)
-        self._indexer.apply_access([document.id] if self._store.access_epoch(document.id)[1] != epoch else [])
+            self._indexer.settle(document_id, [chunk.chunk_id for chunk in chunks])
+            raise LeaseLostError(f"job {lease.job.id} was taken over before its document was live")
+        self._reach("publish")
+        self._store.confirm_access(document_id, epoch)
+        self._indexer.apply_access([document_id] if self._store.access_epoch(document_id)[1] != epoch else [])
         self._indexer.remove(replaced)
+        self._reach("remove")
 
     def _write_and_publish(
         self,
@@ -146,21 +168,24 @@ class Pipeline:
         """`DocumentStore.publish`, once every index on record holds the points."""
         while True:
             written = self._indexer.write(target, chunks, vectors)
+            self._reach("upsert")
             try:
                 return self._store.publish(lease, version_id, written)
             except IndexesChangedError:
                 continue
 
-    def _fetch(self, document: Document) -> bytes:
-        self._store.set_state(document.id, DocumentState.FETCHING)
+    def _fetch(self, lease: Lease, document: Document) -> bytes:
+        self._store.set_state(lease, DocumentState.FETCHING)
         source = self._store.source(document.source_id)
+        self._reach("fetch")
         content = self._connector_for(source).fetch(document.external_id)
         if not content:
             raise EmptyFileError(f"{document.external_id} has no bytes")
         return content
 
-    def _extract(self, document: Document, content: bytes) -> Extraction:
-        self._store.set_state(document.id, DocumentState.PARSING)
+    def _extract(self, lease: Lease, document: Document, content: bytes) -> Extraction:
+        self._store.set_state(lease, DocumentState.PARSING)
+        self._reach("parse")
         name = PurePosixPath(document.external_id).name
         fallback = document.source_title or PurePosixPath(name).stem
         self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
@@ -172,10 +197,13 @@ class Pipeline:
         return replace(extraction, document=replace(extraction.document, title=shown))
 
     def _staged(
-        self, lease: Lease, document: Document, content: bytes, extraction: Extraction
+        self,
+        lease: Lease,
+        document: Document,
+        extraction: Extraction,
+        identity: tuple[VersionId, str, int],
     ) -> StagedVersion:
-        hashed = content_hash(content)
-        version_id = version_id_for(document.id, hashed, self._settings.recipe)
+        version_id, hashed, size_bytes = identity
         title = extraction.document.title
         chunks = tuple(
             StagedChunk(
@@ -191,23 +219,24 @@ class Pipeline:
             content_hash=hashed,
             recipe=self._settings.recipe,
             document=extraction.document,
-            size_bytes=len(content),
+            size_bytes=size_bytes,
             chunks=chunks,
             reason=lease.job.reason,
             requested_by=lease.job.requested_by,
         )
 
     def _embed(
-        self, document: Document, chunks: list[IndexableChunk], heartbeat: Callable[[int, int], bool]
-    ) -> Vectors | None:
-        """Vectors of all chunks by each index's embedder, or None when the lease was lost on the way."""
-        self._store.set_state(document.id, DocumentState.EMBEDDING)
+        self, lease: Lease, chunks: list[IndexableChunk], heartbeat: Callable[[int, int], bool]
+    ) -> Vectors:
+        """Vectors of all chunks by each index's embedder."""
+        self._store.set_state(lease, DocumentState.EMBEDDING)
+        self._reach("embed")
         vectors = {}
         for embedder in self._indexer.embedders():
             parts = []
             for start in range(0, len(chunks), _EMBED_BATCH):
                 if start and not heartbeat(start, len(chunks)):
-                    return None
+                    raise LeaseLostError(f"job {lease.job.id} was taken over while its document was embedded")
                 batch = chunks[start : start + _EMBED_BATCH]
                 parts.append(embedder.embed_documents([chunk.text for chunk in batch]))
             vectors[embedder.fingerprint] = np.concatenate(parts)

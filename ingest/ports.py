@@ -223,6 +223,14 @@ class Run:
     id: JobId | None = None
 
 
+Reach = Callable[[str], None]
+"""Told the name of each point where work that is cut off has to be taken up again. Tests end processes there."""
+
+
+def reach_nothing(point: str) -> None:
+    """The `Reach` of every running desk: does nothing."""
+
+
 class DocumentStore(Protocol):
     """The catalogue, as far as ingestion writes it. Every method is one transaction.
 
@@ -263,18 +271,29 @@ class DocumentStore(Protocol):
         """A document's record, deleted ones too; `NotFoundError` when there is none."""
         ...
 
-    def set_state(self, document_id: DocumentId, state: DocumentState) -> None:
-        """Note how far a document has come."""
+    def set_state(self, lease: Lease, state: DocumentState) -> None:
+        """Note how far the lease's document has come; `LeaseLostError` when it is not the holder's any more."""
         ...
 
-    def stage(self, version: StagedVersion) -> None:
-        """Write a version and its chunks, invisible to readers; writing it again changes nothing."""
+    def reading_id(self, lease: Lease, *, content_hash: str, recipe: str) -> VersionId:
+        """The version that these bytes are to become: the live one if it was read from the same.
+
+        Else an id that no replaced version had; the same again when the same job starts over.
+        """
+        ...
+
+    def stage(self, lease: Lease, version: StagedVersion) -> None:
+        """Write a version and its chunks, invisible to readers; writing it again changes nothing.
+
+        Raises:
+            LeaseLostError: The job is not the holder's any more; nothing was written.
+        """
         ...
 
     def publish(
         self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
     ) -> list[ChunkId] | None:
-        """Make a version the live one and finish the job, atomically.
+        """Make a version the live one, atomically; the job goes on until the old points are gone.
 
         Args:
             lease: The job.
@@ -282,7 +301,8 @@ class DocumentStore(Protocol):
             written: Names of the indexes that hold its points; None for a version that was live already.
 
         Returns:
-            Ids of the chunks it replaced, or None when the lease was lost and nothing was changed.
+            Ids of the chunks that are to be removed: those of all other versions. None when the lease was
+            lost and nothing was changed.
 
         Raises:
             IndexesChangedError: An index on record lacks the points: it came up after they were written.
@@ -301,8 +321,11 @@ class DocumentStore(Protocol):
         """Drop chunks that no reader can reach any more, after the index has dropped them."""
         ...
 
-    def fail(self, document_id: DocumentId, error: RefdeskError, *, attempts: int, final: bool) -> None:
-        """Note why a document is not live. A version that was live before stays readable."""
+    def fail(self, lease: Lease, error: RefdeskError, *, final: bool) -> None:
+        """Note why the lease's document is not live; nothing when the lease was lost.
+
+        A version that was live before stays readable.
+        """
         ...
 
     def index_target(self, document_id: DocumentId) -> IndexTarget:
@@ -311,6 +334,10 @@ class DocumentStore(Protocol):
 
     def live_chunk_ids(self) -> set[ChunkId]:
         """Ids of all chunks that readers can reach."""
+        ...
+
+    def kept_chunk_ids(self) -> set[ChunkId]:
+        """Ids of all chunks that readers can reach, or may yet: of versions that a job is bringing in."""
         ...
 
     def live_chunks(self, chunk_ids: Sequence[ChunkId]) -> list[IndexableChunk]:

@@ -9,7 +9,16 @@ from typing import Any
 
 from ingest.errors import IngestError, ListingShrankError
 from ingest.indexing import Indexer
-from ingest.ports import Connector, DocumentStore, Known, ListedDocument, PartialConnector, Run
+from ingest.ports import (
+    Connector,
+    DocumentStore,
+    Known,
+    ListedDocument,
+    PartialConnector,
+    Reach,
+    Run,
+    reach_nothing,
+)
 from retrieval.corpus import DocumentId, Source
 
 _BATCH = 200
@@ -126,10 +135,11 @@ class SyncOrder:
 class Syncer:
     """Runs syncs."""
 
-    def __init__(self, store: DocumentStore, indexer: Indexer) -> None:
+    def __init__(self, store: DocumentStore, indexer: Indexer, reach: Reach = reach_nothing) -> None:
         """Write what a sync finds to `store`, and deletions and access lists to the index as well."""
         self._store = store
         self._indexer = indexer
+        self._reach = reach
 
     def sync(
         self,
@@ -198,6 +208,7 @@ class Syncer:
         for reason, items in (("added", diff.added), ("modified", diff.modified)):
             for batch in _batches(items):
                 self._store.register(source, batch, run=run, reason=reason)
+                self._reach("register")
                 progress(done := done + len(batch), total)
         for batch in _batches(diff.touched):
             self._indexer.apply_access(self._store.update_details(source, batch))
@@ -216,7 +227,9 @@ class Syncer:
 
     def bury(self, document_ids: Sequence[DocumentId]) -> None:
         """Delete documents: unreadable first, then out of the index."""
-        self._indexer.remove(self._store.bury(document_ids))
+        chunk_ids = self._store.bury(document_ids)
+        self._reach("tombstone")
+        self._indexer.remove(chunk_ids)
 
 
 def _content_differs(item: ListedDocument, before: Known) -> bool:

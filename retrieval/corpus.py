@@ -235,15 +235,19 @@ def document_id_for(source_id: SourceId, external_id: str) -> DocumentId:
     return DocumentId(_uuid5("document", source_id, external_id))
 
 
-def version_id_for(document_id: DocumentId, content_hash: str, recipe: str) -> VersionId:
+def version_id_for(document_id: DocumentId, content_hash: str, recipe: str, reading: str) -> VersionId:
     """The id of one reading of a document.
+
+    A version that was replaced never comes back under its old id, even with the same bytes: a worker that
+    wakes up late may still delete the old one's points.
 
     Args:
         document_id: The document.
         content_hash: SHA-256 of its bytes, hexadecimal.
         recipe: Fingerprint of the parser and chunker; another recipe cuts other chunks.
+        reading: Tells apart readings of the same bytes: the job, and which of its readings this is.
     """
-    return VersionId(_uuid5("version", document_id, content_hash, recipe))
+    return VersionId(_uuid5("version", document_id, content_hash, recipe, reading))
 
 
 def chunk_id_for(document_id: DocumentId, version_id: VersionId, position: int) -> ChunkId:

@@ -12,6 +12,8 @@ RefdeskError                     every error that Refdesk raises on purpose
     CatalogueUnavailableError    the catalogue cannot answer; retry helps
     EmbedderUnavailableError     the embedder cannot answer; retry helps
     AlreadyRunningError          another desk holds this state folder
+    LeaseLostError               the job was given to another worker, or cancelled, while this one held it
+    WorkerLostError              workers died again and again while they read a document
 """
 
 from __future__ import annotations
@@ -114,3 +116,19 @@ class AlreadyRunningError(RetrievalError):
 
     code = "already_running"
     hint = "Stop the other desk, or choose another folder with DATA= or REFDESK_DATA."
+
+
+class LeaseLostError(RetrievalError):
+    """The job belongs to another worker by now, or was cancelled: nothing more may be written for it."""
+
+    code = "lease_lost"
+    retryable = True
+    hint = "Nothing to do: the worker that holds the job goes on with it."
+
+
+class WorkerLostError(RetrievalError):
+    """Several workers died, or were killed for their memory, while they read the same document."""
+
+    code = "worker_lost"
+    retryable = True
+    hint = "Have an operator look at the memory of the workers, then re-index the document."

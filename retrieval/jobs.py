@@ -22,6 +22,7 @@ class JobKind(StrEnum):
     SYNC = "sync"
     REINDEX = "reindex"
     REBUILD = "rebuild"
+    RECONCILE = "reconcile"
 
 
 class JobState(StrEnum):
@@ -43,6 +44,7 @@ TASK_NAMES = {
     JobKind.INDEX: "refdesk.index_document",
     JobKind.SYNC: "refdesk.sync_source",
     JobKind.REBUILD: "refdesk.rebuild_index",
+    JobKind.RECONCILE: "refdesk.reconcile",
 }
 """Celery task by kind. The relay sends these names; a test checks them against the workers' registry."""
 
@@ -63,6 +65,12 @@ CONFIRM_DELETIONS = "confirm_deletions"
 
 MAX_ATTEMPTS = 3
 """After this many failed attempts a document is quarantined."""
+
+MAX_DEATHS = 3
+"""After this many workers died while they parsed or embedded a document, it is quarantined (`worker_lost`).
+
+Counted apart from attempts: a worker that is killed for reasons of its own must not use up a document's tries.
+"""
 
 
 @dataclass(frozen=True, slots=True)

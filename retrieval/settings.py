@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     model: str = Field(
         "all-MiniLM-L6-v2", description="Folder below REFDESK_MODELS of the embedding model in use."
     )
+    queues: str = Field(
+        "urgent,index,sync,maintenance",
+        description="Queues that a worker process of a split desk takes tasks from.",
+    )
+    min_free_mb: int = Field(
+        256, ge=0, description="Indexing waits while the state folder's disk has less room than this, MiB."
+    )
     models: Path = Field(
         Path(sys.prefix) / "share" / "refdesk" / "models",
         description="Folder of the exported embedding models, made by `make setup`.",

@@ -2,15 +2,15 @@
 
     python -m workers.app
 
-Needs a Qdrant server, a catalogue server and a broker (`require_split`). Several may run; each relays, which
-at worst sends a task twice, and a task that was done does nothing.
+Needs a Qdrant server, a catalogue server and a broker (`require_split`). Several may run; each relays, and
+they share the outbox.
 """
 
 from __future__ import annotations
 
 from retrieval.settings import load_settings
 from retrieval.wiring import open_corpus, require_split
-from workers.queue import make_app
+from workers.queue import make_app, worker_arguments
 from workers.relay import Relay
 from workers.settings import WorkerSettings
 from workers.tasks import register
@@ -29,11 +29,12 @@ def main() -> None:
     worker = WorkerSettings(concurrency=settings.workers)
     with open_corpus(settings) as corpus, open_toolbox(settings, corpus, worker) as toolbox:
         app = make_app(settings.broker_url)
+        queues = [f"refdesk.{name.strip()}" for name in settings.queues.split(",")]
         register(app, toolbox)
         relay = Relay(app, toolbox.jobs, worker, toolbox.schedule)
         relay.start()
         try:
-            app.worker_main(["worker", "--pool=threads", f"--concurrency={worker.concurrency}"])
+            app.worker_main(worker_arguments(queues, worker.concurrency))
         finally:
             relay.stop()
 

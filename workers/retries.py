@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from retrieval import errors
 from retrieval.errors import RefdeskError
 from retrieval.jobs import MAX_ATTEMPTS, retry_delay_s
 
@@ -14,9 +15,11 @@ class Verdict:
 
     Attributes:
         retry_in_s: Seconds until the next attempt, None when there is none.
+        counts: Whether this attempt counts against the document.
     """
 
     retry_in_s: float | None
+    counts: bool = True
 
     @property
     def is_final(self) -> bool:
@@ -31,8 +34,21 @@ class UnexpectedError(RefdeskError):
     retryable = True
 
 
+_NOT_ITS_FAULT = (
+    errors.CatalogueUnavailableError,
+    errors.EmbedderUnavailableError,
+    errors.IndexUnavailableError,
+)
+_PART_RETRY_S = 10.0
+
+
 def judge(error: RefdeskError, attempt: int) -> Verdict:
-    """Decide on a job whose `attempt`-th attempt (from 1) raised `error`."""
+    """Decide on a job whose `attempt`-th attempt (from 1) raised `error`.
+
+    A part of the desk that is down uses up no document's attempts: the job waits until the part is back.
+    """
+    if isinstance(error, _NOT_ITS_FAULT):
+        return Verdict(_PART_RETRY_S, counts=False)
     if not error.retryable or attempt >= MAX_ATTEMPTS:
         return Verdict(None)
     return Verdict(retry_delay_s(attempt))

@@ -54,6 +54,17 @@ def register(app: Celery, toolbox: Toolbox) -> None:
     def rebuild_index(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _rebuild(toolbox, *args), _ignore_failure)
 
+    @app.task(name=TASK_NAMES[JobKind.RECONCILE], shared=False)  # type: ignore[untyped-decorator]
+    def reconcile(job_id: str) -> None:
+        toolbox.runner.run(
+            JobId(job_id), lambda _, heartbeat: _reconcile(toolbox, heartbeat), _ignore_failure
+        )
+
+
+def _reconcile(toolbox: Toolbox, heartbeat: Heartbeat) -> Mapping[str, Any]:
+    repair = toolbox.indexer.reconcile(progress=lambda done, total: _note(heartbeat, done, total))
+    return asdict(repair)
+
 
 def _index(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
     toolbox.pipeline.index_document(lease, heartbeat=heartbeat)
@@ -94,9 +105,7 @@ def _note(heartbeat: Heartbeat, done: int, total: int) -> None:
 def _fail_document(toolbox: Toolbox) -> Callable[[Lease, RefdeskError, Verdict], None]:
     def fail(lease: Lease, error: RefdeskError, verdict: Verdict) -> None:
         if lease.job.document_id is not None:
-            toolbox.store.fail(
-                lease.job.document_id, error, attempts=lease.job.attempt, final=verdict.is_final
-            )
+            toolbox.store.fail(lease, error, final=verdict.is_final)
 
     return fail
 

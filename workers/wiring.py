@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from ingest.adapters.sql_build_store import SqlBuildStore
 from ingest.adapters.sql_store import SqlDocumentStore
@@ -12,7 +15,7 @@ from ingest.connector_memory import BlobMemory
 from ingest.errors import SourceUnavailableError
 from ingest.indexing import ASSUMED_AVERAGE, Indexer
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
-from ingest.ports import Connector, ConnectorParts
+from ingest.ports import Connector, ConnectorParts, Reach, reach_nothing
 from ingest.rebuilding import IndexBuilder, Recipes
 from ingest.sandbox import SandboxExtractor, SandboxSettings
 from ingest.settings import ChunkingSettings
@@ -25,7 +28,9 @@ from retrieval.corpus import Source
 from retrieval.indexes import IndexState, fingerprint_of, record_in
 from retrieval.ports import BlobStore
 from retrieval.settings import InvalidSettingsError, Settings, read_secret
-from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, utc_now
+from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index
+from workers.pressure import Pressure
+from workers.relay import RECONCILE_REQUEST
 from workers.running import JobRunner
 from workers.schedule import Schedule
 from workers.settings import WorkerSettings
@@ -33,28 +38,29 @@ from workers.tasks import Toolbox
 
 
 @contextmanager
-def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> Iterator[Toolbox]:
+def open_toolbox(
+    settings: Settings, corpus: Corpus, worker: WorkerSettings, reach: Reach = reach_nothing
+) -> Iterator[Toolbox]:
     """Everything that tasks need, with the active index opened by this process."""
-    store = SqlDocumentStore(corpus.database, utc_now)
-    jobs = SqlJobs(corpus.database, utc_now)
+    clock = corpus.database.clock()
+    store = SqlDocumentStore(corpus.database, clock)
+    jobs = SqlJobs(corpus.database, clock)
     chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
     fingerprint = index_fingerprint(settings, corpus)
-    builds = SqlIndexBuilds(corpus.database, utc_now)
+    builds = SqlIndexBuilds(corpus.database, clock)
     if record_in(builds, IndexState.ACTIVE) is None:
         builds.begin(FIRST_INDEX, fingerprint, ASSUMED_AVERAGE)
     indexer = Indexer(store=store, indexes=corpus.indexes, builds=builds)
     recipe = f"{PARSER_RECIPE}|{chunking.fingerprint}"
     builder = IndexBuilder(
         store=store,
-        build_store=SqlBuildStore(corpus.database, utc_now),
+        build_store=SqlBuildStore(corpus.database, clock),
         indexer=indexer,
         indexes=corpus.indexes,
         builds=builds,
         recipes=Recipes(fingerprint, recipe),
     )
-    scratch = settings.data / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed desk left behind
-    scratch.mkdir(parents=True)
+    scratch = _own_scratch(settings.data / "scratch")
     extractor = SandboxExtractor(
         SandboxSettings(
             scratch_dir=scratch,
@@ -74,6 +80,12 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
         indexer=indexer,
         connector_for=connector_for,
         settings=PipelineSettings(scratch, recipe),
+        reach=reach,
+    )
+    pressure = Pressure(
+        settings.data,
+        min_free_bytes=settings.min_free_mb * 2**20,
+        probe=lambda: _mend_index(settings, corpus, jobs),
     )
     try:
         yield Toolbox(
@@ -82,15 +94,44 @@ def open_toolbox(settings: Settings, corpus: Corpus, worker: WorkerSettings) -> 
             pipeline=pipeline,
             indexer=indexer,
             builder=builder,
-            syncer=Syncer(store, indexer),
+            syncer=Syncer(store, indexer, reach),
             connector_for=connector_for,
-            runner=JobRunner(jobs, lease_s=worker.lease_s),
-            schedule=Schedule(SqlSources(corpus.database, utc_now), utc_now),
+            runner=JobRunner(jobs, worker, pressure),
+            schedule=Schedule(SqlSources(corpus.database, clock), clock),
             concurrency=worker.concurrency,
         )
     finally:
         extractor.close()
+        shutil.rmtree(scratch, ignore_errors=True)
         corpus.indexes.close()
+
+
+def _mend_index(settings: Settings, corpus: Corpus, jobs: SqlJobs) -> None:
+    """Ask an index that failed whether it answers again; then have it compared with the catalogue.
+
+    A server that lost its collection gets an empty one, which the comparison fills.
+
+    Raises:
+        IndexUnavailableError: It does not answer.
+    """
+    with corpus.indexes.answering() as opened:
+        if settings.index_url:
+            open_index(settings, opened.record.name, opened.encoders.embedder.dimension).close()
+        opened.index.count()
+    jobs.accept(RECONCILE_REQUEST)
+
+
+def _own_scratch(folder: Path) -> Path:
+    """A scratch folder for this process; those of processes of this machine that are gone are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+    for other in folder.iterdir():
+        name, _, pid = other.name.rpartition("-")
+        if name == host and (int(pid) == os.getpid() or not Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(other, ignore_errors=True)
+    own = folder / f"{host}-{os.getpid()}"
+    own.mkdir(exist_ok=True)
+    return own
 
 
 def index_fingerprint(settings: Settings, corpus: Corpus) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from ingest.adapters import sql_versions as versions
 from ingest.errors import IngestError, ListingShrankError
 from ingest.ports import (
     IndexableChunk,
@@ -42,7 +43,7 @@ from retrieval.corpus import (
     document_id_for,
     indexed_text,
 )
-from retrieval.errors import IndexesChangedError, NotFoundError, RefdeskError
+from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError, RefdeskError
 from retrieval.jobs import FORCE, JobKind, JobState, Lease
 
 
@@ -79,7 +80,7 @@ class SqlDocumentStore:
             if session.get_one(SourceRow, source.id).removed_at is not None:
                 return []  # removed while it was listed: nothing of it comes back
             for document_id, item in zip(ids, listed, strict=True):
-                row = session.get(DocumentRow, document_id)
+                row = session.get(DocumentRow, document_id, with_for_update=True)
                 if row is None:
                     row = _new_document(document_id, source, item, now)
                     session.add(row)
@@ -107,7 +108,7 @@ class SqlDocumentStore:
         with self._database.write() as session:
             for item in listed:
                 document_id = document_id_for(source.id, item.external_id)
-                row = session.get_one(DocumentRow, document_id)
+                row = session.get_one(DocumentRow, document_id, with_for_update=True)
                 row.fingerprint = item.fingerprint
                 if _take_over(session, row, source, item, now):
                     changed.append(document_id)
@@ -135,6 +136,11 @@ class SqlDocumentStore:
                     .where(JobRow.document_id.in_(batch), JobRow.finished_at.is_(None))
                     .values(state=JobState.CANCELLED, active_key=None, lease_token="", finished_at=now)
                 )
+                for document_id in batch:  # whoever does the removal may die before it is done
+                    request = JobRequest(
+                        JobKind.INDEX, "desk", "deleted", document_id=DocumentId(document_id), priority=4
+                    )
+                    jobs.accept(session, request, now)
         return chunk_ids
 
     def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
@@ -159,24 +165,27 @@ class SqlDocumentStore:
             acl = read_acls(session, [row])[row.id]
         return to_document(row, acl, None if live is None else live.number)
 
-    def set_state(self, document_id: DocumentId, state: DocumentState) -> None:
+    def set_state(self, lease: Lease, state: DocumentState) -> None:
         """See `DocumentStore.set_state`."""
         with self._database.write() as session:
-            session.execute(
-                update(DocumentRow)
-                .where(DocumentRow.id == document_id, DocumentRow.deleted_at.is_(None))
-                .values(state=state, updated_at=self._clock())
-            )
+            document = versions.held_document(session, lease)
+            document.state, document.updated_at = state, self._clock()
 
-    def stage(self, version: StagedVersion) -> None:
+    def reading_id(self, lease: Lease, *, content_hash: str, recipe: str) -> VersionId:
+        """See `DocumentStore.reading_id`."""
+        with self._database.read() as session:
+            return versions.reading_id(session, lease, content_hash, recipe)
+
+    def stage(self, lease: Lease, version: StagedVersion) -> None:
         """See `DocumentStore.stage`."""
         with self._database.write() as session:
+            versions.held_document(session, lease)
             row = session.get(VersionRow, version.version_id)
             if row is None:
-                session.add(_new_version(session, version, self._clock()))
+                session.add(versions.new_version(session, version, self._clock()))
                 session.flush()
             session.execute(delete(ChunkRow).where(ChunkRow.version_id == version.version_id))
-            session.add_all(_new_chunks(version))
+            session.add_all(versions.new_chunks(version))
 
     def publish(
         self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
@@ -187,8 +196,9 @@ class SqlDocumentStore:
             if written is not None and missed_by(session, written):
                 raise IndexesChangedError("an index came up meanwhile")
             version = session.get_one(VersionRow, version_id)
-            document = session.get_one(DocumentRow, version.document_id, with_for_update=True)
-            if document.deleted_at is not None or not jobs.finish(session, lease, now):
+            try:
+                document = versions.held_document(session, lease)
+            except LeaseLostError:
                 return None
             session.execute(
                 update(VersionRow)
@@ -228,25 +238,20 @@ class SqlDocumentStore:
             for batch in batches(chunk_ids, 500):
                 session.execute(delete(ChunkRow).where(ChunkRow.id.in_(batch)))
 
-    def fail(self, document_id: DocumentId, error: RefdeskError, *, attempts: int, final: bool) -> None:
+    def fail(self, lease: Lease, error: RefdeskError, *, final: bool) -> None:
         """See `DocumentStore.fail`."""
         if not final:
             state = DocumentState.QUEUED
         else:
             state = DocumentState.QUARANTINED if error.retryable else DocumentState.FAILED
         with self._database.write() as session:
-            session.execute(
-                update(DocumentRow)
-                .where(DocumentRow.id == document_id, DocumentRow.deleted_at.is_(None))
-                .values(
-                    state=state,
-                    error_code=error.code,
-                    error_message=error.message,
-                    retryable=error.retryable,
-                    attempts=attempts,
-                    updated_at=self._clock(),
-                )
-            )
+            try:
+                document = versions.held_document(session, lease)
+            except LeaseLostError:
+                return
+            document.state, document.attempts = state, lease.job.attempt
+            document.error_code, document.error_message = error.code, error.message
+            document.retryable, document.updated_at = error.retryable, self._clock()
 
     def index_target(self, document_id: DocumentId) -> IndexTarget:
         """See `DocumentStore.index_target`."""
@@ -268,6 +273,24 @@ class SqlDocumentStore:
     def live_chunk_ids(self) -> set[ChunkId]:
         """See `DocumentStore.live_chunk_ids`."""
         query = select(ChunkRow.id).join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+        with self._database.read() as session:
+            return {ChunkId(id_) for id_ in session.scalars(query)}
+
+    def kept_chunk_ids(self) -> set[ChunkId]:
+        """See `DocumentStore.kept_chunk_ids`."""
+        in_work = select(JobRow.id).where(
+            JobRow.document_id == DocumentRow.id, JobRow.kind == JobKind.INDEX, JobRow.finished_at.is_(None)
+        )
+        query = (
+            select(ChunkRow.id)
+            .join(VersionRow, VersionRow.id == ChunkRow.version_id)
+            .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
+            .where(
+                DocumentRow.deleted_at.is_(None),
+                VersionRow.replaced_at.is_(None),
+                or_(DocumentRow.live_version_id == VersionRow.id, in_work.exists()),
+            )
+        )
         with self._database.read() as session:
             return {ChunkId(id_) for id_ in session.scalars(query)}
 
@@ -369,47 +392,6 @@ def _take_over(
     if row.acl_origin == "manual":
         return False
     return write_acl(session, row, item.acl or source.default_acl)
-
-
-def _new_version(session: Session, version: StagedVersion, now: datetime) -> VersionRow:
-    newest = select(func.max(VersionRow.number)).where(VersionRow.document_id == version.document_id)
-    document = version.document
-    return VersionRow(
-        id=version.version_id,
-        document_id=version.document_id,
-        number=(session.scalar(newest) or 0) + 1,
-        content_hash=version.content_hash,
-        recipe=version.recipe,
-        title=document.title,
-        media_type=document.media_type,
-        language=document.language,
-        facts={"warnings": list(document.warnings), "metadata": document.metadata},
-        size_bytes=version.size_bytes,
-        n_chunks=len(version.chunks),
-        reason=version.reason,
-        requested_by=version.requested_by,
-        created_at=now,
-    )
-
-
-def _new_chunks(version: StagedVersion) -> list[ChunkRow]:
-    return [
-        ChunkRow(
-            id=chunk.chunk_id,
-            document_id=version.document_id,
-            version_id=version.version_id,
-            position=chunk.draft.position,
-            start=chunk.draft.start,
-            end=chunk.draft.end,
-            page=chunk.draft.page,
-            heading_path=list(chunk.draft.heading_path),
-            context=chunk.draft.context,
-            text=chunk.draft.text,
-            n_tokens=chunk.draft.n_tokens,
-            n_terms=chunk.n_terms,
-        )
-        for chunk in version.chunks
-    ]
 
 
 def _chunk_ids(session: Session, document_ids: Sequence[str]) -> list[ChunkId]:

@@ -13,11 +13,12 @@ from qdrant_client import QdrantClient
 
 from retrieval.access import filter_for, hashed_denied, hashed_readers
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
-from retrieval.adapters.qdrant_server import QdrantServerIndex
+from retrieval.adapters.qdrant_server import QdrantServerIndex, connect
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, SparseVector, VectorIndex
 from retrieval.query import SearchFilters, SearchMode
 from tests.make import NOON, make_acl, make_point, make_principal
+from tests.services import servers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -30,14 +31,20 @@ QUERY = IndexQuery(
 )
 
 
-@pytest.fixture(params=["edge", "server"])
+@pytest.fixture(params=["edge", "server", "process"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
     """An empty index of four dimensions."""
     index: VectorIndex
     if request.param == "edge":
         index = QdrantEdgeIndex(tmp_path / "index", dimension=4)
-    else:  # the client's own engine stands in for the server: the same calls, the same models
+    elif request.param == "server":  # the client's own engine stands in for the server: the same calls
         index = QdrantServerIndex(QdrantClient(path=str(tmp_path / "local")), "chunks", dimension=4)
+    else:  # over HTTP to another process, on the engine that the true server runs
+        with servers.qdrant(tmp_path / "server") as server:
+            index = connect(server.url, "chunks", api_key="", dimension=4)
+            yield index
+            index.close()
+            return
     yield index
     index.close()
 

@@ -102,13 +102,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, catalogue_url: str) -> Iterator[Bench]:
     """Two documents, indexed."""
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "travel.md").write_text("# Travel\n\nMileage is 42 cents per kilometre.")
     (docs / "leave.md").write_text("# Leave\n\nEverybody has 27 days of leave.")
-    settings = load_settings(data=tmp_path / "data")
+    settings = load_settings(data=tmp_path / "data", catalogue_url=catalogue_url)
     with open_corpus(settings) as opened:
         embedder = CountingEmbedder(opened.embedder)
         indexes = indexes_of(settings, opened.database, [Encoders(embedder, opened.sparse)])

@@ -203,7 +203,7 @@ def test_a_version_is_not_published_past_an_index_that_came_up(
     """When a build begins between writing and publishing, the points are written again, to both."""
     with open_bench(indexed, opening_rotated()) as bench:
         write = bench.toolbox.indexer.write
-        began: list[str] = []
+        began: list[bool] = []
 
         def write_then_begin(
             target: IndexTarget, chunks: list[IndexableChunk], vectors: Vectors

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -11,9 +9,9 @@ from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import Table
 
 
-def test_migrations_match_the_models(tmp_path: Path) -> None:
+def test_migrations_match_the_models(catalogue_url: str) -> None:
     """A changed table without a migration fails here; migrating twice changes nothing."""
-    database = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    database = Database(catalogue_url)
     database.migrate()
     database.migrate()
     with database.engine.connect() as connection:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
+from ingest.errors import FetchFailedError
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
 from retrieval.adapters.sql.models import DocumentRow, SourceRow
@@ -19,6 +19,7 @@ from tests.make import NOON
 from workers.queue import make_app
 from workers.retries import judge
 from workers.running import JobRunner
+from workers.settings import WorkerSettings
 from workers.tasks import register
 
 REQUEST = JobRequest(JobKind.SYNC, "ada", "test", source_id=SourceId("s"))
@@ -45,9 +46,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, clock: Clock) -> Iterator[SqlJobs]:
+def jobs(catalogue_url: str, clock: Clock) -> Iterator[SqlJobs]:
     """An empty job board with one source."""
-    database = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    database = Database(catalogue_url)
     database.migrate()
     with database.write() as session:
         session.add(
@@ -207,8 +208,9 @@ def _document(name: str) -> DocumentRow:
 @pytest.mark.parametrize(
     ("error", "attempt", "final"),
     [
-        (IndexUnavailableError("x"), 1, False),
-        (IndexUnavailableError("x"), MAX_ATTEMPTS, True),
+        (FetchFailedError("x"), 1, False),
+        (FetchFailedError("x"), MAX_ATTEMPTS, True),
+        (IndexUnavailableError("x"), MAX_ATTEMPTS, False),
         (RefdeskError("x"), 1, True),
     ],
 )
@@ -225,7 +227,9 @@ def test_unexpected_failure_is_an_attempt(jobs: SqlJobs, caplog: pytest.LogCaptu
         raise ZeroDivisionError
 
     job = jobs.accept(REQUEST)
-    JobRunner(jobs, lease_s=10).run(job.id, explode, lambda lease, error, verdict: verdicts.append(verdict))
+    JobRunner(jobs, WorkerSettings(lease_s=10)).run(
+        job.id, explode, lambda lease, error, verdict: verdicts.append(verdict)
+    )
     assert jobs.job(job.id).state is JobState.QUEUED
     assert jobs.job(job.id).error_code == "internal_error"
     assert not verdicts[0].is_final

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import AuditRow
 
@@ -48,7 +48,8 @@ class SqlAudit:
         """
         at = self._clock()
         with self._database.write() as session:
-            newest = select(AuditRow.hash).order_by(AuditRow.sequence.desc()).limit(1).with_for_update()
+            one_at_a_time(session, "audit")
+            newest = select(AuditRow.hash).order_by(AuditRow.sequence.desc()).limit(1)
             previous = session.scalar(newest) or _GENESIS
             fields = (at.isoformat(), event, principal, request_id, dict(body))
             session.add(

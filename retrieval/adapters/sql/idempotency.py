@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import delete, update
 
-from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import IdempotencyRow
 
@@ -56,6 +56,7 @@ class SqlIdempotency:
                     IdempotencyRow.created_at < now - _UNFINISHED_FOR,
                 )
             )
+            one_at_a_time(session, f"idempotency:{key}")
             row = session.get(IdempotencyRow, key)
             if row is not None:
                 return StoredReply(row.request_hash, row.status != _IN_PROGRESS, row.status, row.body)

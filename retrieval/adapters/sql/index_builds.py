@@ -11,7 +11,7 @@ from collections.abc import Collection
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import IndexRow
 from retrieval.errors import ConflictError
@@ -114,6 +114,7 @@ def missed_by(session: Session, written: Collection[str]) -> bool:
 
 def _locked(session: Session) -> dict[str, str]:
     """States by name; nobody else changes them until the transaction ends."""
+    one_at_a_time(session, "indexes")
     session.execute(select(IndexRow.name).where(IndexRow.state == IndexState.ACTIVE).with_for_update())
     return dict(session.execute(select(IndexRow.name, IndexRow.state)).tuples().all())
 

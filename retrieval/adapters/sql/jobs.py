@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retrieval.adapters.sql import recovery
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import JobRow, OutboxRow
 from retrieval.adapters.sql.pauses import is_held
@@ -34,6 +37,11 @@ Clock = Callable[[], datetime]
 
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
+USUAL_PRIORITY = 5
+"""Of work that a schedule or a sync asks for; a smaller number comes first."""
+
+_WOKEN_AT_ONCE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
@@ -45,7 +53,7 @@ class JobRequest:
     document_id: DocumentId | None = None
     source_id: SourceId | None = None
     parameters: Mapping[str, Any] | None = None
-    priority: int = 5
+    priority: int = USUAL_PRIORITY
     run_id: JobId | None = None
 
     @property
@@ -56,11 +64,16 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A task that has to be sent to the queue."""
+    """A task that has to be sent to the queue.
+
+    Attributes:
+        is_urgent: It must not wait behind everything else: somebody asked for it, or it was cut off once.
+    """
 
     id: int
     task: str
     job_id: JobId
+    is_urgent: bool = False
 
 
 class SqlJobs:
@@ -190,19 +203,35 @@ class SqlJobs:
         with self._database.write() as session:
             finish(session, lease, self._clock(), report)
 
-    def fail(self, lease: Lease, *, code: str, message: str, retry_in_s: float | None) -> None:
-        """Note a failure: queued again after `retry_in_s` seconds, or failed for good when None."""
+    def fail(
+        self, lease: Lease, *, code: str, message: str, retry_in_s: float | None, counts: bool = True
+    ) -> None:
+        """Note a failure: queued again after `retry_in_s` seconds, or failed for good when None.
+
+        Args:
+            counts: Whether the attempt counts; false when a part of the desk was down.
+        """
         now = self._clock()
         with self._database.write() as session:
             row = held_row(session, lease)
             if row is None:
                 return
             row.error_code, row.error_message = code, message
+            row.attempt -= not counts
             if retry_in_s is None:
-                _close(row, JobState.FAILED, now)
+                recovery.close(row, JobState.FAILED, now)
                 return
-            row.state, row.lease_token, row.lease_until = JobState.QUEUED, "", None
+            row.state, row.lease_token, row.lease_until, row.deaths = JobState.QUEUED, "", None, 0
             row.not_before = now + timedelta(seconds=retry_in_s)
+
+    def note_waiting(self, job_id: JobId, *, code: str, message: str) -> None:
+        """Say on a queued job why it is not taken."""
+        with self._database.write() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
+                .values(error_code=code, error_message=message)
+            )
 
     def cancel(self, job_id: JobId) -> Job:
         """Cancel an unfinished job; a finished one is returned as it is.
@@ -211,11 +240,11 @@ class SqlJobs:
             NotFoundError: There is no such job.
         """
         with self._database.write() as session:
-            row = session.get(JobRow, job_id)
+            row = session.get(JobRow, job_id, with_for_update=True)
             if row is None:
                 raise NotFoundError(f"no job {job_id}")
             if not JobState(row.state).is_finished:
-                _close(row, JobState.CANCELLED, self._clock())
+                recovery.close(row, JobState.CANCELLED, self._clock())
             return to_job(row)
 
     def unsent(self, *, limit: int) -> list[OutboxMessage]:
@@ -227,10 +256,41 @@ class SqlJobs:
     def mark_sent(self, message_ids: Sequence[int]) -> None:
         """Drop messages that reached the queue."""
         with self._database.write() as session:
-            session.execute(delete(OutboxRow).where(OutboxRow.id.in_(message_ids)))
+            _sent(session, message_ids, self._clock())
+
+    @contextmanager
+    def outgoing(self, *, limit: int) -> Iterator[list[OutboxMessage]]:
+        """Messages for the block to send, urgent ones first; they are dropped when it ends without an error.
+
+        Locked meanwhile, so that relays of several processes share the work. A process that dies after
+        sending sends again: a task that was done does nothing.
+        """
+        query = (
+            select(OutboxRow, JobRow.priority, JobRow.started_at)
+            .join(JobRow, JobRow.id == OutboxRow.job_id)
+            .order_by(JobRow.priority, OutboxRow.id)
+            .limit(limit)
+            .with_for_update(of=OutboxRow, skip_locked=True)
+        )
+        with self._database.write() as session:
+            messages = [
+                OutboxMessage(
+                    row.id, row.task, JobId(row.job_id), priority < USUAL_PRIORITY or started is not None
+                )
+                for row, priority, started in session.execute(query)
+            ]
+            yield messages
+            _sent(session, [message.id for message in messages], self._clock())
+
+    def has_unsent(self) -> bool:
+        """Whether the outbox holds anything; costs no lock."""
+        with self._database.read() as session:
+            return session.scalar(select(OutboxRow.id).limit(1)) is not None
 
     def requeue_lost(self, *, everything: bool = False) -> int:
         """Give back jobs whose lease ran out and wake those that are due again.
+
+        A document that workers died of `MAX_DEATHS` times, while they parsed or embedded it, is quarantined.
 
         Args:
             everything: Treat every running job as lost and every queued one as unsent: right when no
@@ -245,32 +305,76 @@ class SqlJobs:
             lost = or_(running, queued)
         else:
             lost = or_(running & (JobRow.lease_until < now), queued & (JobRow.not_before <= now))
+        query = select(JobRow).where(lost).order_by(JobRow.priority, JobRow.created_at)
         with self._database.write() as session:
             if everything:
                 session.execute(delete(OutboxRow))
-            ids = list(
-                session.scalars(select(JobRow.id).where(lost).order_by(JobRow.priority, JobRow.created_at))
+            rows = list(session.scalars(query.with_for_update(skip_locked=True)))
+            n_suspects = 0
+            for row in rows:
+                n_suspects += recovery.give_back(session, row, now, n_suspects)
+        return len(rows)
+
+    def wake_forgotten(self, *, silent_s: float) -> int:
+        """Send again the messages of jobs that were sent, but not taken, for `silent_s` seconds.
+
+        For a broker that lost its messages. Callers make sure that the queue is not merely long.
+
+        Returns:
+            Number of jobs woken, at most 500 of them at a time.
+        """
+        now = self._clock()
+        waiting_since = func.coalesce(JobRow.woken_at, JobRow.created_at)
+        query = (
+            select(JobRow)
+            .where(
+                JobRow.state == JobState.QUEUED,
+                JobRow.not_before.is_(None),
+                ~is_held(),
+                waiting_since < now - timedelta(seconds=silent_s),
+                ~select(OutboxRow.id).where(OutboxRow.job_id == JobRow.id).exists(),
             )
-            for batch in batches(ids, 500):
-                session.execute(
-                    update(JobRow)
-                    .where(JobRow.id.in_(batch))
-                    .values(state=JobState.QUEUED, lease_token="", lease_until=None, not_before=None)
-                )
-                rows = session.scalars(
-                    select(JobRow).where(JobRow.id.in_(batch)).order_by(JobRow.priority, JobRow.created_at)
-                )
-                session.add_all([message_for(row, now) for row in rows])
-        return len(ids)
+            .order_by(JobRow.priority, JobRow.created_at)
+            .limit(_WOKEN_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.write() as session:
+            rows = list(session.scalars(query))
+            session.add_all([recovery.message_for(row, now) for row in rows])
+        return len(rows)
+
+    def now(self) -> datetime:
+        """The time that leases are counted by."""
+        return self._clock()
+
+    def last_asked(self, kind: JobKind) -> datetime | None:
+        """When work of this kind was last accepted, None if never."""
+        with self._database.read() as session:
+            return session.scalar(select(func.max(JobRow.created_at)).where(JobRow.kind == kind))
 
 
 def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
     """`SqlJobs.accept` within a transaction of the caller's, so that what needs the job commits with it."""
-    row = session.scalar(select(JobRow).where(JobRow.active_key == request.active_key))
-    if row is not None:
-        row.parameters = _merged(row, request.parameters or {})
-        row.run_id = request.run_id or row.run_id
-        return row
+    row = active(session, request)
+    if row is None:
+        added = _added(session, request, now)
+        if added is not None:
+            return added
+        row = active(session, request)
+        if row is None:  # accepted and finished by others between two statements: the next try is alone
+            return accept(session, request, now)
+    row.parameters = _merged(row, request.parameters or {})
+    row.run_id = request.run_id or row.run_id
+    return row
+
+
+def active(session: Session, request: JobRequest) -> JobRow | None:
+    """The unfinished job for the same thing, locked until the transaction ends; it cannot finish meanwhile."""
+    return session.scalar(select(JobRow).where(JobRow.active_key == request.active_key).with_for_update())
+
+
+def _added(session: Session, request: JobRequest, now: datetime) -> JobRow | None:
+    """The new job with its message; None when another transaction has just accepted the same."""
     row = JobRow(
         id=str(uuid.uuid4()),
         kind=request.kind,
@@ -286,10 +390,14 @@ def accept(session: Session, request: JobRequest, now: datetime) -> JobRow:
         reason=request.reason,
         created_at=now,
     )
-    session.add(row)
-    session.flush()
+    session.flush()  # what the caller has pending is not part of the attempt
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return None
     if request.kind in TASK_NAMES:
-        session.add(message_for(row, now))
+        session.add(recovery.message_for(row, now))
     return row
 
 
@@ -306,11 +414,18 @@ def finish(session: Session, lease: Lease, now: datetime, report: Mapping[str, A
     if row.parameters.get("again"):
         row.parameters = {key: value for key, value in row.parameters.items() if key != "again"}
         row.state, row.attempt, row.lease_token, row.lease_until = JobState.QUEUED, 0, "", None
-        session.add(message_for(row, now))
+        row.deaths = 0
+        session.add(recovery.message_for(row, now))
         return True
     row.report = dict(report or {})
-    _close(row, JobState.DONE, now)
+    recovery.close(row, JobState.DONE, now)
     return True
+
+
+def _sent(session: Session, message_ids: Sequence[int], now: datetime) -> None:
+    of_messages = select(OutboxRow.job_id).where(OutboxRow.id.in_(message_ids))
+    session.execute(update(JobRow).where(JobRow.id.in_(of_messages)).values(woken_at=now))
+    session.execute(delete(OutboxRow).where(OutboxRow.id.in_(message_ids)))
 
 
 def _merged(row: JobRow, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -341,13 +456,3 @@ def _held(lease: Lease) -> tuple[Any, ...]:
         JobRow.lease_token == lease.token,
         JobRow.state == JobState.RUNNING,
     )
-
-
-def _close(row: JobRow, state: JobState, now: datetime) -> None:
-    row.state, row.active_key, row.lease_token, row.lease_until = state, None, "", None
-    row.finished_at = now
-
-
-def message_for(row: JobRow, now: datetime) -> OutboxRow:
-    """The outbox message that wakes a worker for a job."""
-    return OutboxRow(task=TASK_NAMES[JobKind(row.kind)], job_id=row.id, created_at=now)

@@ -235,7 +235,9 @@ class ApiKeyRow(Table):
 class JobRow(Table):
     """Work that was accepted. `active_key` is unique while the job is not finished: one job per thing.
 
-    `run_id` is the sync job that found this one's document.
+    `run_id` is the sync job that found this one's document. `attempt` counts attempts that ended by themselves
+    or go on, `deaths` workers that died while they read the document. `woken_at` is when its message was last
+    handed to the broker.
     """
 
     __tablename__ = "jobs"
@@ -255,6 +257,8 @@ class JobRow(Table):
     active_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     priority: Mapped[int] = mapped_column(default=5)
     attempt: Mapped[int] = mapped_column(default=0)
+    deaths: Mapped[int] = mapped_column(default=0, server_default="0")
+    woken_at: Mapped[datetime | None]
     lease_token: Mapped[str] = mapped_column(String(64), default="")
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from retrieval.access import PrincipalId, UserId
-from retrieval.adapters.sql import jobs
+from retrieval.adapters.sql import jobs, recovery
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
 from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow, VersionRow
@@ -196,4 +196,4 @@ def _first_sync(row: SourceRow, now: datetime) -> datetime | None:
 
 def _wake(session: Session, source_id: SourceId, now: datetime) -> None:
     waiting = select(JobRow).where(JobRow.state == JobState.QUEUED, source_of_job() == source_id)
-    session.add_all([jobs.message_for(row, now) for row in session.scalars(waiting)])
+    session.add_all([recovery.message_for(row, now) for row in session.scalars(waiting)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from retrieval.access import Acl
@@ -71,7 +71,7 @@ class SqlUpkeep:
         now = self._clock()
         document_id = document_id_for(pushed.source.id, pushed.external_id)
         with self._database.write() as session:
-            row = session.get(DocumentRow, document_id)
+            row = session.get(DocumentRow, document_id, with_for_update=True)
             is_new = row is None
             if row is None:
                 row = _new_document(document_id, pushed, now)
@@ -133,7 +133,11 @@ class SqlUpkeep:
         """Give the document of a cancelled job a state that is true: live as before, or failed."""
         with self._database.write() as session:
             job = session.get_one(JobRow, job_id)
-            row = None if job.document_id is None else session.get(DocumentRow, job.document_id)
+            row = (
+                None
+                if job.document_id is None
+                else session.get(DocumentRow, job.document_id, with_for_update=True)
+            )
             if row is None or row.deleted_at is not None or DocumentState(row.state).is_terminal:
                 return
             row.updated_at = self._clock()
@@ -155,7 +159,7 @@ def requeue_document(
 
 
 def _living(session: Session, document_id: DocumentId) -> DocumentRow:
-    row = session.get(DocumentRow, document_id)
+    row = session.get(DocumentRow, document_id, with_for_update=True)
     if row is None or row.deleted_at is not None:
         raise NotFoundError(f"no document {document_id}")
     return row
@@ -163,7 +167,7 @@ def _living(session: Session, document_id: DocumentId) -> DocumentRow:
 
 def _active_job(session: Session, document_id: DocumentId) -> JobRow | None:
     request = JobRequest(JobKind.INDEX, "", "", document_id=document_id)
-    return session.scalar(select(JobRow).where(JobRow.active_key == request.active_key))
+    return jobs.active(session, request)
 
 
 def _accept(

@@ -1,0 +1,93 @@
+"""Workers are killed at every named point and at random moments, on each broker; nothing is lost or doubled.
+
+`make faults N=300 DOCS=5000 SEED=… BROKER=redis|rabbitmq` runs as much of it as wanted; a seed replays it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import skip_without
+from tests.faults.rig import Rig, Worker, open_rig
+from tests.faults.worker_under_fire import POINTS
+
+N_KILLS = int(os.environ.get("REFDESK_FAULT_N", "40"))
+N_DOCS = int(os.environ.get("REFDESK_FAULT_N_DOCS") or "400")
+SEED = int(os.environ.get("REFDESK_FAULT_SEED", "20261124"))
+BROKERS = os.environ.get("REFDESK_FAULT_BROKER", "redis,rabbitmq").split(",")
+LEASE_S = float(os.environ.get("REFDESK_FAULT_LEASE_S", "8"))
+TIMEOUT_S = 300 + N_KILLS * 20 + N_DOCS
+
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.timeout(TIMEOUT_S)]
+
+_LONGEST_LIFE_S = 20.0
+_RARE = {"register", "tombstone", "bury", "sent", "marked"}
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_killed_workers_lose_double_and_overwrite_nothing(
+    broker: str, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    """SIGKILLs while documents come, change and go: files, catalogue and index agree in the end."""
+    skip_without("postgres", f"{broker}-server")
+    n_kills = N_KILLS // len(BROKERS)
+    with open_rig(tmp_path / "rig", broker, seed=SEED, lease_s=LEASE_S) as rig:
+        rig.docs.write(N_DOCS)
+        rig.sync()
+        reached = _kill(rig, n_kills, random.Random(SEED), say)
+        rig.sync()
+        for _ in range(2):
+            rig.start_worker()
+        took_s = rig.wait_until_idle(180 + N_DOCS / 5)
+        resumed = np.asarray(rig.resumed_s or [0.0])
+        p95, longest = float(np.percentile(resumed, 95)), float(resumed.max())
+        say(f"{broker}: {n_kills} kills {dict(sorted(reached.items()))}")
+        say(
+            f"{len(rig.resumed_s)} jobs cut off, resumed p95 {p95:.1f} s, max {longest:.1f} s, idle {took_s:.0f} s"
+        )
+        assert rig.faults() == {}
+        assert p95 <= 60
+        assert longest <= 180
+        rig.reconcile()
+        rig.wait_until_idle(60)
+        assert rig.faults() == {}
+
+
+def _kill(rig: Rig, n_kills: int, moments: random.Random, say: Callable[[str], None]) -> Counter[str]:
+    """Kill `n_kills` workers, two alive at a time; half at a named point, in turn, half at random moments."""
+    plan = [*POINTS] * (n_kills // 2 // len(POINTS) + 1)
+    points = [*plan[: n_kills // 2], *([""] * (n_kills - n_kills // 2))]
+    moments.shuffle(points)
+    reached: Counter[str] = Counter()
+    alive: dict[Worker, float] = {}
+    dies_at: dict[Worker, float] = {}
+    while points or alive:
+        while points and len(alive) < 2:
+            point = points.pop()
+            after = 0 if point in _RARE else moments.randrange(12)
+            life_s = _LONGEST_LIFE_S if point else moments.uniform(1.5, 6)
+            alive[rig.start_worker(point=point, after=after)] = life_s
+        if rig.jobs.unfinished() < N_DOCS // 8:
+            rig.docs.change(updates=N_DOCS // 8, deletions=N_DOCS // 40, returns=N_DOCS // 50)
+            rig.sync()
+        time.sleep(0.1)
+        for worker, life_s in list(alive.items()):
+            if worker.is_ready:
+                dies_at.setdefault(worker, time.monotonic() + life_s)
+            if not worker.has_ended and time.monotonic() < dies_at.get(worker, float("inf")):
+                continue
+            reached[worker.orders.point if worker.has_ended else "random"] += 1
+            worker.kill()
+            rig.died(worker)
+            del alive[worker]
+            if sum(reached.values()) % 10 == 0:
+                say(f"{sum(reached.values())}/{n_kills} killed, {rig.jobs.unfinished()} jobs unfinished")
+    return reached
