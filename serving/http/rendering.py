@@ -155,7 +155,9 @@ def acl_out(acl: Acl) -> schemas.AclOut:
 
 def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut | None:
     """Sentences about a document or source."""
-    return None if explanation is None else schemas.ExplanationOut(**asdict(explanation))
+    if explanation is None:
+        return None
+    return schemas.ExplanationOut(**asdict(explanation), is_trouble=explanation.is_trouble)
 
 
 def document_out(
