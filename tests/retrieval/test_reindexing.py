@@ -46,7 +46,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
                     modified_at=NOON,
                     created_at=NOON,
                     updated_at=NOON,
-                )  # fmt: skip
+                )
             )
     yield opened
     opened.close()
