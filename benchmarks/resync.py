@@ -70,8 +70,8 @@ class Counts:
                 self._n_embedded += len(texts)
             return embed(embedder, texts)
 
-        Pipeline._extract = counting_extract  # type: ignore[method-assign]
-        OnnxEmbedder.embed_documents = counting_embed  # type: ignore[method-assign]
+        Pipeline._extract = counting_extract  # type: ignore[method-assign, assignment]
+        OnnxEmbedder.embed_documents = counting_embed  # type: ignore[method-assign, assignment]
 
 
 @dataclass(frozen=True)
