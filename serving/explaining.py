@@ -99,6 +99,11 @@ class Explanation:
     next: str
     advice: str
 
+    @property
+    def is_trouble(self) -> bool:
+        """Whether somebody should look; what takes its course needs nobody."""
+        return self.advice != _NOTHING_TO_DO
+
 
 def explain(document: Document, job: Job | None, source: Source, now: datetime) -> Explanation | None:
     """Explain a document that is not well or not done; None for one that is live or deleted.

@@ -35,7 +35,7 @@ MEANINGS = {
     Scope.ANSWERS: "Ask questions and say what one thinks of the answers.",
     Scope.DOCUMENTS_READ: "See sources, documents, their history and the jobs about them.",
     Scope.DOCUMENTS_WRITE: "Push documents, and delete, re-index and share the documents that one owns.",
-    Scope.SOURCES_WRITE: "Create sources and sync those that one owns.",
+    Scope.SOURCES_WRITE: "Create sources, and change, sync and remove those that one owns.",
     Scope.ACCESS_EXPLAIN: "Ask why somebody may or may not read a document that one owns.",
     Scope.KEYS: "Make, list and revoke keys of one's own, with no scope that one lacks.",
     Scope.DIRECTORY: "Read and change users and their groups, and so what they may read.",

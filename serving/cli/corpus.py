@@ -9,7 +9,7 @@ import click
 
 from serving.cli.api import Api, Connection, connected, json_option, open_api
 from serving.cli.errors import CommandError
-from serving.cli.output import print_json, print_table, say
+from serving.cli.output import plain, print_json, print_table, say
 from serving.cli.shape import ExampleCommand, wait_option
 from serving.cli.sources import find_source
 from serving.cli.waiting import wait_for_run
@@ -21,7 +21,7 @@ _STATES = ("queued", "fetching", "parsing", "embedding", "indexing", "live", "fa
 @json_option
 @connected
 def status(as_json: bool, connection: Connection) -> None:
-    """Show where the desk stands, counting what you may see."""
+    """Show where the desk stands, counting what you may see, and what is wrong and helps."""
     with open_api(connection) as api:
         found, (_, readiness) = api.get("status"), api.probe("/readyz")
     if as_json:
@@ -33,12 +33,16 @@ def status(as_json: bool, connection: Connection) -> None:
     rows += [("answers by", found["generator"])]
     rows += [(f"part {part}", outcome) for part, outcome in readiness["parts"].items()]
     print_table(("what", "is"), rows, empty="")
+    for trouble in found["troubles"]:
+        print(f"\n{plain(trouble['name'])} ({trouble['state']})")
+        print_explanation(trouble["explanation"])
 
 
 @click.command(
     cls=ExampleCommand,
-    examples=("refdesk docs", "refdesk docs --state failed", "refdesk docs --find travel"),
+    examples=("refdesk docs", "refdesk docs --state failed", "refdesk docs people/travel.md"),
 )
+@click.argument("document", required=False)
 @click.option("--state", type=click.Choice(_STATES), help="Only in this state.")
 @click.option("--source", default="", help="Only of this source (id).")
 @click.option("--find", default="", help="Only with this in the title or path.")
@@ -48,6 +52,8 @@ def status(as_json: bool, connection: Connection) -> None:
 @json_option
 @connected
 def docs(
+    *,
+    document: str | None,
     state: str | None,
     source: str,
     find: str,
@@ -57,8 +63,14 @@ def docs(
     as_json: bool,
     connection: Connection,
 ) -> None:
-    """List the documents that you may read, with their state and what is wrong with them."""
+    """List the documents that you may read, with their state; or tell all about DOCUMENT (id, path or title).
+
+    For a document that is not live it says what happened, what happens next and what helps.
+    """
     with open_api(connection) as api:
+        if document is not None:
+            _show_document(api, find_document(api, document), as_json)
+            return
         narrow = {"state": state, "source": source, "q": find, "mine": "true" if mine else ""}
         page = api.get("documents", **narrow, limit=limit, cursor=cursor)
     if as_json:
@@ -121,6 +133,13 @@ def reindex(
         raise CommandError(states[0]["error_code"], states[0]["error_message"])
 
 
+def print_explanation(explanation: Mapping[str, str] | None) -> None:
+    """Print what happened, what happens next and what helps, one a line."""
+    if explanation is not None:
+        for name, words in (("what", "happened"), ("next", "next"), ("help", "advice")):
+            print(f"  {name}: {explanation[words]}")
+
+
 def find_document(api: Api, named: str) -> str:
     """The id of a document that is named by its id, its path, or its title.
 
@@ -161,3 +180,28 @@ def _print_reindexed(states: list[Any], reply: Mapping[str, Any], job: Mapping[s
     done = job["documents"]
     if done and job["is_over"]:
         print(", ".join(f"{count} {what}" for what, count in done.items() if count))
+
+
+def _show_document(api: Api, document_id: str, as_json: bool) -> None:
+    found, history = api.get("documents", document_id), api.get("documents", document_id, "history")
+    if as_json:
+        print_json({"document": found, "history": history})
+        return
+    fields = ("title", "external_id", "id", "source_id", "state", "version", "owner", "media_type")
+    print_table(("what", "is"), [(name.replace("_", " "), found[name]) for name in fields], empty="")
+    print_explanation(found["explanation"])
+    events: list[tuple[str, ...]] = [
+        (each["created_at"][:19], f"version {each['number']}", each["reason"], each["requested_by"])
+        for each in history["versions"]
+    ]
+    events += [
+        (each["created_at"][:19], each["kind"], each["reason"], each["requested_by"], _end_of(each))
+        for each in history["jobs"]
+    ]
+    rows = [(*event, "")[:5] for event in sorted(events, reverse=True)]
+    print()
+    print_table(("when", "what", "why", "by", "outcome"), rows, empty="")
+
+
+def _end_of(job: Mapping[str, Any]) -> str:
+    return f"{job['state']} {job['error_code']}".strip()

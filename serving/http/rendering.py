@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -16,10 +15,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
 from retrieval.adapters.sql.audit import AuditRecord
-from retrieval.adapters.sql.corpus import SourceSummary
 from retrieval.adapters.sql.directory import ApiKey, User
-from retrieval.adapters.sql.reindexing import Requeued, Selection
-from retrieval.adapters.sql.sources import SourceChange
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
@@ -156,7 +152,9 @@ def acl_out(acl: Acl) -> schemas.AclOut:
 
 def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut | None:
     """Sentences about a document or source."""
-    return None if explanation is None else schemas.ExplanationOut(**asdict(explanation))
+    if explanation is None:
+        return None
+    return schemas.ExplanationOut(**asdict(explanation), is_trouble=explanation.is_trouble)
 
 
 def document_out(
@@ -264,21 +262,6 @@ def accepted_out(job: Job) -> schemas.AcceptedOut:
     return schemas.AcceptedOut(job=job_out(job), document_id=job.document_id, source_id=job.source_id)
 
 
-def selection_from(body: schemas.ReindexIn) -> Selection:
-    """Which documents to read anew."""
-    return Selection(path=body.path, only_failed=body.only_failed)
-
-
-def requeued_out(requeued: Requeued, run: FollowedJob) -> schemas.RequeuedOut:
-    """What came of having many documents read anew."""
-    return schemas.RequeuedOut(
-        job=followed_out(run),
-        queued=requeued.n_queued,
-        already_queued=requeued.n_already,
-        paused=requeued.n_paused,
-    )
-
-
 def index_out(listed: ListedIndex) -> schemas.IndexOut:
     """An index."""
     record = listed.record
@@ -311,45 +294,6 @@ def text_out(text: DocumentText) -> schemas.TextOut:
         text=text.text,
         blocks=[dict(block) for block in text.blocks],
     )
-
-
-def source_out(
-    summary: SourceSummary, *, can_manage: bool, now: datetime, explanation: Explanation | None = None
-) -> schemas.SourceOut:
-    """One source. What went wrong with it may name files, so only those who may change it are told."""
-    source = summary.source
-    return schemas.SourceOut(
-        id=source.id,
-        name=source.name,
-        kind=source.kind,
-        owner=source.default_acl.owner,
-        created_at=source.created_at,
-        synced_at=source.synced_at,
-        error_code=source.error_code,
-        error_message=source.error_message if can_manage else "",
-        documents_by_state=dict(summary.documents_by_state),
-        can_manage=can_manage,
-        is_read=source.is_read,
-        sync_every_s=source.sync_every_s,
-        next_sync_at=source.next_sync_at,
-        freshness_s=source.freshness_s,
-        age_s=source.age_s(now),
-        overdue=source.is_overdue(now),
-        paused_at=source.paused_at,
-        location=source.location if can_manage else None,
-        options=dict(source.options) if can_manage else None,
-        acl=acl_out(source.default_acl) if can_manage else None,
-        explanation=explanation_out(explanation),
-    )
-
-
-def source_change(body: schemas.SourceChangeIn) -> SourceChange:
-    """What changes about a source. Null is an answer only where it was given, and means none."""
-    off: dict[str, Any] = {
-        name: 0 for name in ("sync_every_s", "freshness_s") if name in body.model_fields_set
-    }
-    given = {name: value for name, value in body.model_dump().items() if value is not None}
-    return SourceChange(**{**off, **given})
 
 
 def whoami_out(principal: Principal, identity: str) -> schemas.WhoAmIOut:

@@ -247,11 +247,15 @@ class DocumentsQuery(Incoming):
 
 
 class ExplanationOut(Outgoing):
-    """What happened, what the desk does next by itself, and what the owner can do: sentences for people."""
+    """What happened, what the desk does next by itself, and what the owner can do: sentences for people.
+
+    `is_trouble` says whether somebody should look; what takes its course needs nobody.
+    """
 
     happened: str
     next: str
     advice: str
+    is_trouble: bool
 
 
 class DocumentOut(Outgoing):
@@ -633,8 +637,22 @@ class AuditOut(Outgoing):
     next_after: int | None
 
 
+class TroubleOut(Outgoing):
+    """A document or a source that somebody should look at; `document_id` is null for a source."""
+
+    source_id: str
+    document_id: str | None
+    name: str
+    state: str
+    explanation: ExplanationOut | None
+
+
 class StatusOut(Outgoing):
-    """Where the desk stands, counting what the caller may see."""
+    """Where the desk stands, counting what the caller may see.
+
+    `troubles` are the sources that the caller owns and the documents that it may read with which something is
+    wrong, at most 20 documents.
+    """
 
     version: str
     documents_by_state: dict[str, int]
@@ -642,6 +660,7 @@ class StatusOut(Outgoing):
     unfinished_jobs: int
     generator: str
     identity: str
+    troubles: list[TroubleOut]
 
 
 # --- OpenAI-compatible

@@ -12,10 +12,15 @@ from retrieval.adapters.sql.corpus import DocumentFilter
 from retrieval.errors import RefdeskError
 from retrieval.query import Query
 from serving.desk import Desk
+from serving.documents import Documents
 from serving.http import schemas
+from serving.http.rendering import explanation_out
 from serving.jobs import Jobs
+from serving.sources import Sources
 
 _MAX_JOBS_COUNTED = 1000
+_MAX_LOOKED_AT = 200
+_MAX_TROUBLES = 20
 _PROBE_KEPT_S = 5.0
 """Probes are open to everybody, so results are kept for a moment: nobody can wear the desk out with them."""
 
@@ -32,7 +37,41 @@ def status_of_desk(desk: Desk, principal: Principal) -> schemas.StatusOut:
         unfinished_jobs=len(Jobs(desk).unfinished(principal, limit=_MAX_JOBS_COUNTED)),
         generator=desk.settings.vllm_model if desk.settings.vllm_url else "extractive",
         identity=desk.settings.identity,
+        troubles=[*_sources_in_trouble(desk, principal), *_documents_in_trouble(desk, principal)],
     )
+
+
+def _sources_in_trouble(desk: Desk, principal: Principal) -> list[schemas.TroubleOut]:
+    sources = Sources(desk)
+    visible = [summary.source for summary in sources.visible(principal)]
+    explanations = sources.explanations(principal, visible)
+    return [
+        schemas.TroubleOut(
+            source_id=source.id,
+            document_id=None,
+            name=source.name,
+            state=source.error_code or ("paused" if source.paused_at else "overdue"),
+            explanation=explanation_out(explanations[source.id]),
+        )
+        for source in visible
+        if source.id in explanations and explanations[source.id].is_trouble
+    ]
+
+
+def _documents_in_trouble(desk: Desk, principal: Principal) -> list[schemas.TroubleOut]:
+    documents = desk.corpus.not_live(principal, limit=_MAX_LOOKED_AT)
+    explanations = Documents(desk).explanations(documents)
+    troubled = [each for each in documents if each.id in explanations and explanations[each.id].is_trouble]
+    return [
+        schemas.TroubleOut(
+            source_id=document.source_id,
+            document_id=document.id,
+            name=document.title,
+            state=document.state,
+            explanation=explanation_out(explanations[document.id]),
+        )
+        for document in troubled[:_MAX_TROUBLES]
+    ]
 
 
 def refdesk_version() -> str:

@@ -62,6 +62,10 @@ def web_router() -> APIRouter:
     def documents() -> HTMLResponse:
         return _page(pages["documents"])
 
+    @router.get("/sources")
+    def sources() -> HTMLResponse:
+        return _page(pages["sources"])
+
     @router.get("/documents/{document_id}")
     def document(document_id: str) -> HTMLResponse:  # noqa: ARG001  # the page's script reads the address
         return _page(pages["document"])
@@ -96,7 +100,7 @@ def _render_pages(digest: str) -> dict[str, str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("ask", "search", "documents", "document")
+    names = ("ask", "search", "documents", "document", "sources")
     return {
         name: environment.get_template(f"{name}.html").render(assets=f"/static/{digest}") for name in names
     }

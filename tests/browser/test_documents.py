@@ -185,3 +185,22 @@ def _assert_inert(visit: Visit) -> None:
     assert foreign == []
     words = page.evaluate("document.body.innerText")
     assert not set(words) & set("\u200b\u202e\u202c\u2066\u2069")
+
+
+def test_a_source_is_looked_at_paused_and_synced(visit: Visit, api: httpx.Client) -> None:
+    """What would change is named, a pause shows and says what helps, and a sync is in the list of runs."""
+    page = visit.open("/sources")
+    card = page.locator(".source").first
+    card.get_by_role("button", name=re.compile("^What would change")).click()
+    expect(card).to_contain_text("Nothing would change", timeout=60_000)
+    card.get_by_role("button", name=re.compile("^Pause")).click()
+    expect(card.locator(".badge", has_text="Paused")).to_be_visible()
+    expect(card).to_contain_text("What helps: Let it go on")
+    expect(card.get_by_role("button", name=re.compile("^Sync now"))).to_be_disabled()
+    card.get_by_role("button", name=re.compile("^Resume")).click()
+    expect(card.locator(".badge", has_text="Paused")).to_have_count(0)
+    card.get_by_role("button", name=re.compile("^Sync now")).click()
+    expect(page.locator("#toast")).to_contain_text("unchanged", timeout=60_000)
+    card.get_by_role("button", name=re.compile("^Runs")).click()
+    expect(card.locator(".timeline li").first).to_contain_text("asked by local")
+    assert api.get("/sources").json()["sources"][0]["paused_at"] is None

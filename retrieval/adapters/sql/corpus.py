@@ -21,7 +21,7 @@ from retrieval.adapters.sql.rows import (
     to_version,
 )
 from retrieval.adapters.sql.visibility import visible_to
-from retrieval.corpus import ChunkId, Document, DocumentId, Passage, Source, SourceId, Version
+from retrieval.corpus import ChunkId, Document, DocumentId, DocumentState, Passage, Source, SourceId, Version
 from retrieval.errors import NotFoundError
 from retrieval.jobs import Job
 
@@ -89,6 +89,18 @@ class SqlCorpus:
             query = query.where(tuple_(DocumentRow.title, DocumentRow.id) > after)
         with self._database.read() as session:
             return _documents(session, query.order_by(DocumentRow.title, DocumentRow.id).limit(limit))
+
+    def not_live(self, principal: Principal, *, limit: int) -> list[Document]:
+        """Readable documents that failed, were given up on or are under way, in this order, newest first."""
+        unwell = DocumentRow.state.in_((DocumentState.FAILED, DocumentState.QUARANTINED))
+        query = (
+            select(DocumentRow)
+            .where(visible_to(principal), DocumentRow.state != DocumentState.LIVE)
+            .order_by(unwell.desc(), DocumentRow.updated_at.desc(), DocumentRow.id)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return _documents(session, query)
 
     def count_by_state(self, principal: Principal, narrow: DocumentFilter) -> dict[str, int]:
         """Number of documents by state, under the same conditions as `documents`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow
 
@@ -14,6 +14,11 @@ def is_held() -> ColumnElement[bool]:
         .where(SourceRow.id == source_of_job(), SourceRow.paused_at.is_not(None))
         .correlate(JobRow)
     )
+
+
+def any_paused() -> Select[tuple[bool]]:
+    """Whether any source is paused."""
+    return select(exists(select(SourceRow.id).where(SourceRow.paused_at.is_not(None))))
 
 
 def source_of_job() -> ColumnElement[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, select
@@ -76,7 +76,9 @@ class SqlReindexing:
             n_already = len(wanted) - len(due)
             run = None if due else _common_run(session, list(active.values()), requested_by)
             if run is None:
-                run = _new_run(session, selection, requested_by, now)
+                # without documents nothing tells a source that is hidden from one that is not there
+                named = selection if due else replace(selection, source_id=None)
+                run = _new_run(session, named, requested_by, now)
                 run.report = {"queued": len(due), "already_queued": n_already, "paused": n_paused}
             for batch in batches(due, _BATCH):
                 rows = session.scalars(select(DocumentRow).where(DocumentRow.id.in_(batch)))

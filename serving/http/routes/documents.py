@@ -23,11 +23,10 @@ from serving.http.rendering import (
     history_out,
     push_from,
     read_cursor,
-    requeued_out,
-    selection_from,
     text_out,
     version_out,
 )
+from serving.http.source_rendering import requeued_out, selection_from
 from serving.http.uploads import Upload, read_upload, upload_body_schema
 from serving.jobs import followed
 

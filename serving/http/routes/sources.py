@@ -21,11 +21,8 @@ from serving.http.rendering import (
     accepted_out,
     acl_from,
     followed_out,
-    requeued_out,
-    selection_from,
-    source_change,
-    source_out,
 )
+from serving.http.source_rendering import requeued_out, selection_from, source_change, source_out
 from serving.http.streaming import EVENT_STREAM, progress
 from serving.jobs import Jobs, followed
 from serving.scopes import Scope

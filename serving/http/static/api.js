@@ -64,6 +64,11 @@ export function post(path, body, { signal } = {}) {
   return send("POST", path, body, { signal });
 }
 
+/** Changes a thing by the fields that are given. */
+export function patch(path, body) {
+  return send("PATCH", path, body, {});
+}
+
 /**
  * Posts JSON and hands each server-sent event to `on(name, data)`.
  * Rejects with a `Problem` for an error before or within the stream, with an AbortError when stopped.

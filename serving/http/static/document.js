@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { DocumentText, renderAll } from "./blocks.js";
 import { fill, h, icon, toast } from "./dom.js";
 import { startShell } from "./shell.js";
-import { adviceFor, isOnItsWay, jobWords, reindex, stateBadge } from "./states.js";
+import { explanationLines, isOnItsWay, jobWords, reindex, stateBadge } from "./states.js";
 import { day, languageName, size, typeIcon, typeName } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
@@ -72,13 +72,14 @@ function showHead(item, job = null) {
       h("span", { class: "fact" }, `owner ${item.owner}`),
       h("span", { class: "fact", dir: "auto" }, item.external_id),
     ),
-    item.error_code && !isOnItsWay(item.state) ? trouble(item) : null,
+    item.explanation && !job ? trouble(item) : null,
   );
 }
 
 function trouble(item) {
-  const words = h("div", {}, h("p", { class: "notice-title" }, item.error_message || item.error_code), h("p", {}, adviceFor(item)), h("p", { class: "problem-facts" }, h("code", {}, item.error_code)));
-  return h("div", { class: "notice bad" }, icon("alert"), words);
+  const said = item.error_code ? h("p", { class: "problem-facts" }, item.error_message, " ", h("code", {}, item.error_code)) : null;
+  const words = h("div", {}, explanationLines(item.explanation), said);
+  return h("div", { class: item.explanation.is_trouble ? "notice bad" : "notice" }, icon(item.explanation.is_trouble ? "alert" : "info"), words);
 }
 
 async function startReindex(item) {

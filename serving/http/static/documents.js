@@ -1,11 +1,11 @@
 // The page Documents: what is indexed, what went wrong, and having a document read again.
 
-import { get, sourceNames } from "./api.js";
+import { get, post, sourceNames } from "./api.js";
 import { tabbed } from "./answer.js";
 import { fill, h, icon, toast } from "./dom.js";
 import { startShell, walkWithKeys } from "./shell.js";
 import { count, day, documentAddress, languageName, moment, size, typeIcon, typeName } from "./text.js";
-import { adviceFor, isOnItsWay, jobWords, ORDER, reindex, stateBadge } from "./states.js";
+import { explanationLines, follow, isOnItsWay, jobWords, ORDER, reindex, stateBadge } from "./states.js";
 
 const PAGE = 50;
 const FAST_MS = 1200;
@@ -108,6 +108,7 @@ function drawCounts() {
   fill(byId("documents-summary"), all ? `${live.toLocaleString()} of ${count(all, "document")} ${mine ? "of yours " : ""}ready to answer from` : "");
   const chips = [["", "All", all], ...ORDER.map((name) => [name, stateBadge(name).textContent, shown.counts[name] ?? 0])];
   const visible = chips.filter(([name, , n]) => n || name === "" || name === state);
+  drawAgain();
   const focused = document.activeElement?.id;
   fill(
     byId("state-chips"),
@@ -122,6 +123,27 @@ function drawCounts() {
   );
   if (focused?.startsWith("chip-")) byId(focused)?.focus({ preventScroll: true });
 }
+
+/** The button that has everything read again that failed, where there is such a thing. */
+function drawAgain() {
+  const failed = (shown.counts.failed ?? 0) + (shown.counts.quarantined ?? 0);
+  byId("reindex-failed").hidden = !failed;
+}
+
+byId("reindex-failed").addEventListener("click", async () => {
+  byId("reindex-failed").disabled = true;
+  try {
+    const { job, queued } = await post("/documents/reindex", { only_failed: true });
+    toast(queued ? `Reading ${count(queued, "document")} again` : "Nothing of yours failed");
+    load();
+    const done = await follow(job, () => {});
+    if (queued) toast(`Read again: ${done.documents.live} live, ${done.documents.failed} failed`);
+  } catch (problem) {
+    toast(problem.message);
+  }
+  byId("reindex-failed").disabled = false;
+  load();
+});
 
 function drawOverall() {
   const waiting = Object.entries(shown.counts).reduce((sum, [name, n]) => sum + (isOnItsWay(name) ? n : 0), 0);
@@ -228,13 +250,9 @@ async function startReindex(item) {
 }
 
 function troubleRow(item) {
-  if (!item.error_code || isOnItsWay(item.state)) return null;
-  const words = h(
-    "div",
-    {},
-    h("p", {}, h("strong", {}, item.error_message || item.error_code), " ", h("code", {}, item.error_code)),
-    h("p", {}, adviceFor(item)),
-  );
+  if (!item.explanation?.is_trouble || jobs.has(item.id)) return null;
+  const said = item.error_code ? h("p", { class: "problem-facts" }, item.error_message, " ", h("code", {}, item.error_code)) : null;
+  const words = h("div", {}, explanationLines(item.explanation), said);
   return h("tr", { class: "trouble" }, h("td", { colspan: "5" }, h("div", { class: "notice bad" }, icon("alert"), words)));
 }
 

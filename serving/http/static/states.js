@@ -41,31 +41,26 @@ export function jobWords(job, item) {
   return job.state === "running" ? "Reading again" : "Waiting";
 }
 
-const ADVICE = {
-  encrypted: "Remove the password from the file, or keep an open copy beside it, then re-index.",
-  unsupported_type: "Save it in a format that the desk reads (PDF, Office, OpenDocument, HTML, Markdown, text, e-mail), then re-index.",
-  empty_file: "Put the content into the file, then re-index.",
-  no_text: "It holds images only. Add a text layer (OCR) to it, then re-index.",
-  corrupt: "Open the file in its own program, save it anew, then re-index.",
-  too_large: "Split the document, or ask an operator to raise the limit.",
-  expansion_limit: "It unpacks to far more than its size. Check where it comes from.",
-  parser_timeout: "It took too long to read. Splitting or simplifying it helps.",
-  parser_memory: "It needs too much memory to read. Splitting it helps.",
-  parser_crashed: "Save it anew in its own program. If that does not help, tell an operator.",
-  fetch_failed: "The source did not hand the file over. It is tried again; check that the file is still there.",
-  source_unavailable: "The source does not answer. It is tried again by itself.",
-};
-
-/** What the owner of a document can do about what went wrong. */
-export function adviceFor(item) {
-  const again = item.retryable && item.state === "failed" ? " The desk tries again by itself." : "";
-  return (ADVICE[item.error_code] ?? "Correct the document at its source, then re-index.") + again;
+/** What happened, what happens next and what helps, in the desk's own words; nothing where there is nothing to say. */
+export function explanationLines(explanation) {
+  if (!explanation) return [];
+  return [
+    h("p", { class: "notice-title" }, explanation.happened),
+    h("p", {}, h("strong", {}, "Next: "), explanation.next),
+    h("p", {}, h("strong", {}, "What helps: "), explanation.advice),
+  ];
 }
 
 /** Has a document read again. Resolves to the finished job; `onProgress` hears every change before that. */
 export async function reindex(documentId, onProgress) {
-  let { job } = await post(`/documents/${encodeURIComponent(documentId)}/reindex`, {});
-  for (let wait = 150; !["done", "failed", "cancelled"].includes(job.state); wait = Math.min(wait * 1.4, 1500)) {
+  const { job } = await post(`/documents/${encodeURIComponent(documentId)}/reindex`, {});
+  return follow(job, onProgress);
+}
+
+/** Waits until a job and the documents that it queued are done. Resolves to it; `onProgress` hears every change. */
+export async function follow(accepted, onProgress) {
+  let job = accepted;
+  for (let wait = 150; !job.is_over; wait = Math.min(wait * 1.4, 1500)) {
     onProgress(job);
     await new Promise((resolve) => setTimeout(resolve, wait));
     job = await get(`/jobs/${encodeURIComponent(job.id)}`);
