@@ -52,6 +52,19 @@ class Settings(BaseSettings):
         "", description="Base URL of a Qdrant server; empty: Qdrant Edge in the state folder."
     )
     index_api_key: SecretStr = Field(SecretStr(""), description="API key for the Qdrant server.")
+    index_grpc_port: int = Field(
+        6334,
+        ge=0,
+        le=65535,
+        description="gRPC port of the Qdrant server; 0 uses REST only, as no answer does.",
+    )
+    index_shards: int = Field(1, ge=1, description="Shards of a new index on the Qdrant server.")
+    index_replicas: int = Field(1, ge=1, description="Copies of each shard of a new index.")
+    index_write_consistency: int = Field(1, ge=1, description="Copies that have to confirm a write.")
+    index_quantization: Literal["none", "int8", "binary"] = Field(
+        "none",
+        description="How a new index on the Qdrant server compresses vectors: `none`, `int8`, `binary`.",
+    )
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
     secrets: Path | None = Field(
         None, description="Folder of secrets: `refdesk_<setting>` files, and those that sources name."

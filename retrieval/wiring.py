@@ -134,10 +134,21 @@ def open_index(settings: Settings, name: str, dimension: int) -> VectorIndex:
     """
     if not settings.index_url:
         return open_edge_index(settings, name, dimension)
-    from retrieval.adapters.qdrant_server import connect  # an optional dependency (requirements/scale.in)
+    from retrieval.adapters.qdrant_server import (
+        CollectionLayout,
+        QdrantServer,
+        connect,
+    )  # optional (scale.in)
 
+    layout = CollectionLayout(
+        dimension,
+        shards=settings.index_shards,
+        replicas=settings.index_replicas,
+        write_consistency=settings.index_write_consistency,
+        quantization=settings.index_quantization,
+    )
     key = settings.index_api_key.get_secret_value()
-    return connect(settings.index_url, name, api_key=key, dimension=dimension)
+    return connect(QdrantServer(settings.index_url, settings.index_grpc_port, key), name, layout)
 
 
 def discard_index(settings: Settings, name: str) -> None:
@@ -145,9 +156,10 @@ def discard_index(settings: Settings, name: str) -> None:
     if not settings.index_url:
         shutil.rmtree(settings.data / "indexes" / name, ignore_errors=True)
         return
-    from retrieval.adapters.qdrant_server import drop_collection
+    from retrieval.adapters.qdrant_server import QdrantServer, drop_collection
 
-    drop_collection(settings.index_url, name, api_key=settings.index_api_key.get_secret_value())
+    key = settings.index_api_key.get_secret_value()
+    drop_collection(QdrantServer(settings.index_url, settings.index_grpc_port, key), name)
 
 
 def require_split(settings: Settings) -> None:

@@ -1,13 +1,16 @@
 """`VectorIndex` on a Qdrant server, through qdrant-client: for a desk that is several processes.
 
 The contract suite runs on the client's own in-process engine here; the true server's set-up is in compose.yaml.
-Writes wait until they are applied (`wait=True`), so a document is published only when its points can be found.
+Writes wait until they are applied (`wait=True`), so a document is published only when its points can be found; on a
+cluster, applied means on as many replicas as the write consistency asks for.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -34,21 +37,62 @@ from retrieval.errors import IndexUnavailableError
 from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
 from retrieval.query import Candidate, SearchMode
 
+_log = logging.getLogger(__name__)
+
 _SCROLL_PAGE = 1000
+_WRITE_BATCH = 256
+"""Most points in one request; the pipeline sends 128 at a time."""
+
 _VENDOR_ERRORS = (ApiException, httpx.HTTPError, RpcError, RuntimeError, ValueError, ConnectionError)
 """What the client raises: REST, transport, gRPC, and the in-process engine's plain errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class QdrantServer:
+    """Where the server is.
+
+    Attributes:
+        url: Base URL of its REST interface; gRPC is on the same host.
+        grpc_port: Port of its gRPC interface, 0 to use REST only.
+        api_key: Empty where it wants none.
+        timeout_s: Longest wait for one reply, seconds.
+    """
+
+    url: str
+    grpc_port: int = 6334
+    api_key: str = ""
+    timeout_s: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLayout:
+    """How a new collection lies on the servers; one that exists keeps its own.
+
+    Attributes:
+        dimension: Length of the dense vectors.
+        shards: Parts that the collection is split into.
+        replicas: Copies of each part.
+        write_consistency: Copies that have to confirm a write.
+        quantization: `none`, `int8` (a quarter of the memory) or `binary` (a thirty-second).
+    """
+
+    dimension: int
+    shards: int = 1
+    replicas: int = 1
+    write_consistency: int = 1
+    quantization: str = "none"
 
 
 class QdrantServerIndex:
     """Implements `retrieval.ports.VectorIndex`. Safe to share between threads and processes."""
 
-    def __init__(self, client: QdrantClient, collection: str, *, dimension: int) -> None:
+    def __init__(self, client: QdrantClient, collection: str, layout: CollectionLayout) -> None:
         """Use a collection, made with its payload indexes when absent.
 
         Args:
             client: Connected to a server; closed with the index.
             collection: Name of the collection.
-            dimension: Length of the dense vectors.
+            layout: Of a new collection.
 
         Raises:
             IndexUnavailableError: The server does not answer.
@@ -57,20 +101,21 @@ class QdrantServerIndex:
         self._collection = collection
         with _translated():
             if not client.collection_exists(collection):
-                _create(client, collection, dimension)
+                _create(client, collection, layout)
 
     def upsert(self, points: Sequence[Point]) -> None:
         """See `VectorIndex.upsert`."""
-        structures = [
-            models.PointStruct(
-                id=point.chunk_id,
-                vector={DENSE: point.dense.tolist(), SPARSE: _sparse(point.sparse)},
-                payload=payload_of(point),
-            )
-            for point in points
-        ]
-        with _translated():
-            self._client.upsert(self._collection, structures, wait=True)
+        for start in range(0, len(points), _WRITE_BATCH):
+            structures = [
+                models.PointStruct(
+                    id=point.chunk_id,
+                    vector={DENSE: point.dense.tolist(), SPARSE: _sparse(point.sparse)},
+                    payload=payload_of(point),
+                )
+                for point in points[start : start + _WRITE_BATCH]
+            ]
+            with _translated():
+                self._client.upsert(self._collection, structures, wait=True)
 
     def delete(self, chunk_ids: Collection[ChunkId]) -> None:
         """See `VectorIndex.delete`."""
@@ -162,33 +207,71 @@ class QdrantServerIndex:
         self._client.close()
 
 
-def connect(url: str, collection: str, *, api_key: str, dimension: int) -> QdrantServerIndex:
-    """An index on the server at `url`.
+def connect(server: QdrantServer, collection: str, layout: CollectionLayout) -> QdrantServerIndex:
+    """An index on a server, over gRPC where that answers, else over REST.
 
     Raises:
-        IndexUnavailableError: The server does not answer.
+        IndexUnavailableError: The server answers on neither.
     """
-    client = QdrantClient(url=url, api_key=api_key or None, check_compatibility=False)
-    return QdrantServerIndex(client, collection, dimension=dimension)
+    return QdrantServerIndex(_client(server), collection, layout)
 
 
-def drop_collection(url: str, collection: str, *, api_key: str) -> None:
+def drop_collection(server: QdrantServer, collection: str) -> None:
     """Delete a collection; one that is not there is ignored.
 
     Raises:
         IndexUnavailableError: The server does not answer.
     """
-    client = QdrantClient(url=url, api_key=api_key or None, check_compatibility=False)
-    with closing(client), _translated():
+    with closing(_client(server)) as client, _translated():
         client.delete_collection(collection)
 
 
-def _create(client: QdrantClient, collection: str, dimension: int) -> None:
-    client.create_collection(
-        collection,
-        vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.DOT)},
-        sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-    )
+def _client(server: QdrantServer) -> QdrantClient:
+    def opened(*, prefer_grpc: bool) -> QdrantClient:
+        return QdrantClient(
+            url=server.url,
+            grpc_port=server.grpc_port,
+            prefer_grpc=prefer_grpc,
+            api_key=server.api_key or None,
+            timeout=server.timeout_s,
+            check_compatibility=False,
+        )
+
+    if not server.grpc_port:
+        return opened(prefer_grpc=False)
+    client = opened(prefer_grpc=True)
+    try:
+        client.collection_exists("refdesk")
+    except RpcError as error:
+        client.close()
+        _log.warning("index over REST", extra={"reason": type(error).__name__})
+        return opened(prefer_grpc=False)
+    return client
+
+
+def creation_of(layout: CollectionLayout) -> dict[str, Any]:
+    """What a new collection is made with."""
+    given: dict[str, Any] = {
+        "vectors_config": {DENSE: models.VectorParams(size=layout.dimension, distance=models.Distance.DOT)},
+        "sparse_vectors_config": {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        "shard_number": layout.shards,
+        "replication_factor": layout.replicas,
+        "write_consistency_factor": layout.write_consistency,
+    }
+    if layout.quantization == "int8":
+        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99)
+        given["quantization_config"] = models.ScalarQuantization(scalar=scalar)
+    elif layout.quantization == "binary":
+        given["quantization_config"] = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+    return given
+
+
+def _create(client: QdrantClient, collection: str, layout: CollectionLayout) -> None:
+    try:
+        client.create_collection(collection, **creation_of(layout))
+    except _VENDOR_ERRORS:
+        if not client.collection_exists(collection):  # else another process made it at the same moment
+            raise
     schemas: dict[str, Any] = {
         PREFIX_FIELD: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True)
     }

@@ -13,7 +13,12 @@ from qdrant_client import QdrantClient
 
 from retrieval.access import filter_for, hashed_denied, hashed_readers
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
-from retrieval.adapters.qdrant_server import QdrantServerIndex, connect
+from retrieval.adapters.qdrant_server import (
+    CollectionLayout,
+    QdrantServer,
+    QdrantServerIndex,
+    connect,
+)
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, SparseVector, VectorIndex
 from retrieval.query import SearchFilters, SearchMode
@@ -38,10 +43,10 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorInde
     if request.param == "edge":
         index = QdrantEdgeIndex(tmp_path / "index", dimension=4)
     elif request.param == "server":  # the client's own engine stands in for the server: the same calls
-        index = QdrantServerIndex(QdrantClient(path=str(tmp_path / "local")), "chunks", dimension=4)
+        index = QdrantServerIndex(QdrantClient(path=str(tmp_path / "local")), "chunks", CollectionLayout(4))
     else:  # over HTTP to another process, on the engine that the true server runs
         with servers.qdrant(tmp_path / "server") as server:
-            index = connect(server.url, "chunks", api_key="", dimension=4)
+            index = connect(QdrantServer(server.url), "chunks", CollectionLayout(4))
             yield index
             index.close()
             return
@@ -146,6 +151,21 @@ def test_sparse_search_without_known_terms_finds_nothing(index: VectorIndex) -> 
     """A question of stop words only is no error."""
     index.upsert([make_point(0)])
     assert index.search(replace(QUERY, mode=SearchMode.SPARSE, sparse=SparseVector((), ()))) == []
+
+
+def test_stored_vectors_come_back(index: VectorIndex) -> None:
+    """The dense vectors of known points are those that were written; unknown ids are left out."""
+    points = [make_point(0), make_point(1, dense=[0.6, 0.8, 0, 0])]
+    index.upsert(points)
+    stored = index.dense_of([points[1].chunk_id, make_point(7).chunk_id])
+    assert list(stored) == [points[1].chunk_id]
+    assert np.allclose(stored[points[1].chunk_id], [0.6, 0.8, 0, 0], atol=1e-6)
+
+
+def test_more_points_than_one_request_holds(index: VectorIndex) -> None:
+    """A long list is written whole, in several requests where need be."""
+    index.upsert([make_point(number) for number in range(300)])
+    assert index.count() == 300
 
 
 def test_points_survive_reopening(tmp_path: Path) -> None:
