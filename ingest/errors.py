@@ -5,6 +5,7 @@ RefdeskError
     SourceError                 the source as a whole could not be read
       SourceUnavailableError    source_unavailable   (retryable)
       ListingShrankError        listing_shrank       an empty or much shorter listing: held, nothing deleted
+    ParserUnavailableError      parser_unavailable   (retryable) no parser process can be started
     DocumentError               one document could not be taken in
       FetchFailedError          fetch_failed         (retryable) listed, but its bytes could not be read
       UnsupportedTypeError      unsupported_type     no parser for what the bytes are
@@ -45,6 +46,14 @@ class ListingShrankError(SourceError):
 
     code = "listing_shrank"
     hint = "Check the source; if the documents are really gone, sync again and confirm the deletions."
+
+
+class ParserUnavailableError(IngestError):
+    """No parser process can be started: nothing is wrong with the document."""
+
+    code = "parser_unavailable"
+    retryable = True
+    hint = "Operators: see `refdesk doctor`; the document is tried again by itself."
 
 
 class DocumentError(IngestError):

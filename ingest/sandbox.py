@@ -34,6 +34,7 @@ from ingest.errors import (
     ParserCrashedError,
     ParserMemoryError,
     ParserTimeoutError,
+    ParserUnavailableError,
     TooLargeError,
 )
 from ingest.sandbox_wire import decode_answer
@@ -44,7 +45,8 @@ if TYPE_CHECKING:  # importing the chunker costs seconds, and only the parser pr
 _MIB = 1024 * 1024
 _START_S = 120.0
 _REAP_S = 2.0
-_TICK_S = 0.5
+_TICK_S = 0.25
+_MAX_SCRATCH_FILES = 20_000
 _HINT_CHARACTERS = 1_000
 _ANSWER_TOO_LONG = "the parser's answer is longer than any document's can be"
 
@@ -58,7 +60,9 @@ class SandboxSettings:
         max_children: Files parsed at the same time; further callers wait.
         memory_bytes: Address space of a child beyond what the zygote has mapped.
         silence_s: Longest time without a sign of progress.
-        answer_bytes: Longest answer that is read from a child.
+        max_scratch_bytes: Bytes that a child may have in its scratch folder, looked at four times a second.
+        max_answer_bytes: Longest answer that is read from a child.
+        child_module: Run as the parser process; tests put hostile parsers in its place.
     """
 
     chunking: ChunkingSettings
@@ -72,6 +76,7 @@ class SandboxSettings:
     max_written_file_bytes: int = 64 * _MIB
     max_scratch_bytes: int = 256 * _MIB
     max_answer_bytes: int = 128 * _MIB
+    child_module: str = "ingest.sandbox_child"
 
 
 class _ZygoteDiedError(Exception):
@@ -121,13 +126,14 @@ class SandboxExtractor:
         with self._slots, self._scratch() as scratch:
             for _ in range(2):
                 job = _Job(next(self._numbers), name[-_HINT_CHARACTERS:], title[:_HINT_CHARACTERS], scratch)
+                zygote = self._started_zygote()
                 try:
-                    outcome = self._running_zygote().parse(path, job)
+                    outcome = zygote.parse(path, job)
                 except _ZygoteDiedError:
                     # Some other file may have brought it down; one that does it twice is the cause.
                     continue
                 return self._believe(outcome)
-        raise ParserCrashedError("the parser process died twice on this file, or cannot be started")
+        raise ParserCrashedError("the parser process died twice on this file")
 
     def close(self) -> None:
         """Stop every child process. The extractor cannot be used afterwards."""
@@ -138,10 +144,29 @@ class SandboxExtractor:
                 self._zygote = None
 
     @property
+    def scratch_dir(self) -> Path:
+        """Holds one folder for each file that is being parsed, and nothing else."""
+        return self._settings.scratch_dir
+
+    @property
     def zygote_pid(self) -> int | None:
         """Process id of the zygote, None while none runs; for monitoring."""
         zygote = self._zygote
         return zygote.pid if zygote is not None and zygote.is_alive() else None
+
+    def protections(self) -> dict[str, bool]:
+        """The layers of confinement by name, and whether this kernel and user get them.
+
+        Raises:
+            ParserUnavailableError: The parser process cannot be started.
+        """
+        return dict(self._started_zygote().protections)
+
+    def _started_zygote(self) -> _Zygote:
+        try:
+            return self._running_zygote()
+        except _ZygoteDiedError as error:
+            raise ParserUnavailableError("the parser process cannot be started") from error
 
     def _check_size(self, path: Path) -> None:
         try:
@@ -186,7 +211,8 @@ class SandboxExtractor:
 def _death(report: dict[str, Any], settings: SandboxSettings) -> DocumentError:
     """The error for a child that ended without an answer."""
     number = int(report.get("signal", 0))
-    is_large = int(report.get("peak_bytes", 0)) > settings.memory_bytes // 2
+    # Memory is counted as address space and reported as touched pages, of which there are always fewer.
+    is_large = int(report.get("peak_bytes", 0)) > settings.memory_bytes // 8
     if number == signal.SIGXCPU:
         return ParserTimeoutError(f"the parser used more than {settings.cpu_s} s of processor time")
     if number == signal.SIGKILL or (number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) and is_large):
@@ -212,7 +238,7 @@ class _Zygote:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, nothing of it from outside
-                [sys.executable, "-P", "-s", "-m", "ingest.sandbox_child", str(theirs.fileno())],
+                [sys.executable, "-P", "-s", "-m", settings.child_module, str(theirs.fileno())],
                 env=_environment(settings),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -230,6 +256,7 @@ class _Zygote:
         if not ready:
             self.stop()
             raise _ZygoteDiedError("ended while starting")
+        self.protections: dict[str, bool] = json.loads(ready)["protections"]
 
     @property
     def pid(self) -> int:
@@ -307,9 +334,10 @@ class _Watch:
                 for key, _ in selector.select(_TICK_S):
                     self._read(selector, key.fd)
                 self._enforce()
-        if not self._report:
-            raise _ZygoteDiedError("no report on the child")
-        return _Outcome(bytes(self._payload).strip(), json.loads(self._report), self._killed_for)
+        report = json.loads(self._report) if self._report else {"fork_failed": True}
+        if "fork_failed" in report:
+            raise _ZygoteDiedError("there was no child, or no report on it")
+        return _Outcome(bytes(self._payload).strip(), report, self._killed_for)
 
     def _read(self, selector: selectors.BaseSelector, descriptor: int) -> None:
         received = os.read(descriptor, 1 << 16)
@@ -343,16 +371,25 @@ class _Watch:
             return ParserTimeoutError(f"the parser made no progress for {settings.silence_s:g} s")
         if len(self._payload) > settings.max_answer_bytes:
             return ParserCrashedError(_ANSWER_TOO_LONG)
-        if _size_of(self._job.scratch) > settings.max_scratch_bytes:
+        if _is_overfull(self._job.scratch, settings.max_scratch_bytes):
             return ExpansionError("the parser wrote more than its scratch folder may hold")
         return None
 
 
-def _size_of(folder: Path) -> int:
-    try:
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder))
-    except OSError:
-        return 0
+def _is_overfull(folder: Path, max_bytes: int) -> bool:
+    """Whether the folder, with all below it, holds too many bytes or too many files."""
+    n_bytes = n_files = 0
+    unread = [str(folder)]
+    while unread:
+        with contextlib.suppress(OSError), os.scandir(unread.pop()) as entries:
+            for entry in entries:
+                n_files += 1
+                n_bytes += entry.stat(follow_symlinks=False).st_size
+                if entry.is_dir(follow_symlinks=False):
+                    unread.append(entry.path)
+                if n_bytes > max_bytes or n_files > _MAX_SCRATCH_FILES:
+                    return True
+    return False
 
 
 def _environment(settings: SandboxSettings) -> dict[str, str]:
