@@ -5,38 +5,45 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.document import Extraction, ParsedDocument
-from ingest.errors import EmptyFileError
+from ingest.document import Extraction, FoundFile, ParsedDocument
+from ingest.errors import EmptyFileError, FetchFailedError
 from ingest.indexing import Indexer
+from ingest.members import member_ids, room_for
 from ingest.ports import (
     Connector,
     DocumentStore,
     Extractor,
+    FoundDocument,
     IndexableChunk,
     StagedChunk,
     StagedVersion,
 )
+from ingest.sandbox_wire import error_for
 from retrieval.corpus import (
     Document,
+    DocumentId,
     DocumentState,
     Source,
     chunk_id_for,
     content_hash,
+    document_id_for,
+    found_key,
     indexed_text,
     text_key,
     version_id_for,
 )
+from retrieval.errors import NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, Embedder, SparseEncoder
 
-PARSER_RECIPE = "parsers-v1"
+PARSER_RECIPE = "parsers-v2"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
 
 _EMBED_BATCH = 32
@@ -99,20 +106,20 @@ class Pipeline:
             raise ValueError("an index job names no document")
         document = self._store.document(document_id)
         if document.deleted_at is not None:
-            self._indexer.remove(self._store.chunk_ids(document.id))
+            self._clear_away(document)
             return
         if lease.job.parameters.get(ACCESS_ONLY):
-            self._indexer.apply_access([document.id])
+            self._indexer.apply_access({document.id, *self._stale_family(document.id)})
             return
         content = self._fetch(document)
         version_id = version_id_for(document.id, content_hash(content), self._settings.recipe)
         if version_id == document.live_version_id and not lease.job.parameters.get(FORCE):
             self._store.publish(lease, version_id)
-            self._indexer.apply_access(set(self._store.stale_access()) & {document.id})
+            self._indexer.apply_access(self._stale_family(document.id))
             return
         if not heartbeat(0, 0):
             return
-        extraction = self._extract(document, content)
+        extraction, found = self._extract(document, content)
         version = self._staged(lease, document, content, extraction)
         chunks = [_indexable(version, chunk) for chunk in version.chunks]
         vectors = self._embed(document, chunks, heartbeat)
@@ -128,32 +135,70 @@ class Pipeline:
         )
         self._indexer.write(target, chunks, vectors)
         self._blobs.put(text_key(version_id), _pack(version.document))
-        replaced = self._store.publish(lease, version_id)
+        replaced = self._store.publish(lease, version_id, found)
         if replaced is None:
             return  # deleted or taken over meanwhile: reconciliation drops the points that were written
         self._store.confirm_access(document.id, epoch)
-        self._indexer.apply_access([document.id] if self._store.access_epoch(document.id)[1] != epoch else [])
+        self._indexer.apply_access(self._stale_family(document.id))
         self._indexer.remove(replaced)
+
+    def _clear_away(self, document: Document) -> None:
+        """Drop what is left of a deleted document. Those found inside it have jobs of their own for that."""
+        self._indexer.remove(self._store.chunk_ids(document.id))
+        if document.parent_id is not None:
+            self._blobs.delete(found_key(document.id))
+
+    def _stale_family(self, document_id: DocumentId) -> set[DocumentId]:
+        """Of the document and those found inside, the ones whose access list the index has not heard of."""
+        return set(self._store.stale_access()) & set(self._store.family(document_id))
 
     def _fetch(self, document: Document) -> bytes:
         self._store.set_state(document.id, DocumentState.FETCHING)
+        if document.parent_id is not None:
+            return self._fetch_found(document)
         source = self._store.source(document.source_id)
         content = self._connector_for(source).fetch(document.external_id)
         if not content:
             raise EmptyFileError(f"{document.external_id} has no bytes")
         return content
 
-    def _extract(self, document: Document, content: bytes) -> Extraction:
+    def _fetch_found(self, document: Document) -> bytes:
+        try:
+            return self._blobs.get(found_key(document.id))
+        except NotFoundError as error:
+            raise FetchFailedError("its bytes are gone; re-index the document it was found in") from error
+
+    def _extract(self, document: Document, content: bytes) -> tuple[Extraction, list[FoundDocument]]:
+        """The document as parsed and cut; the files inside, their bytes in the blob store by now."""
         self._store.set_state(document.id, DocumentState.PARSING)
         name = PurePosixPath(document.external_id).name
         fallback = document.source_title or PurePosixPath(name).stem
         self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._settings.scratch_dir) as file:
-            file.write(content)
-            file.flush()
-            extraction = self._extractor.extract(Path(file.name), name=name, title=fallback)
+        with tempfile.TemporaryDirectory(prefix="fetched-", dir=self._settings.scratch_dir) as folder:
+            path, inside = Path(folder) / "content", Path(folder) / "inside"
+            path.write_bytes(content)
+            inside.mkdir()
+            intake = room_for(self._store.lineage(document.id), inside)
+            extraction = self._extractor.extract(path, name=name, title=fallback, intake=intake)
+            found = self._keep_found(document, extraction.found)
         shown = document.source_title or extraction.document.title or fallback
-        return replace(extraction, document=replace(extraction.document, title=shown))
+        return replace(extraction, document=replace(extraction.document, title=shown)), found
+
+    def _keep_found(self, document: Document, files: Sequence[FoundFile]) -> list[FoundDocument]:
+        found = []
+        for external_id, file in zip(
+            member_ids(document.external_id, [file.name for file in files]), files, strict=True
+        ):
+            title = PurePosixPath(external_id).name
+            if file.path is None:
+                error = error_for(file.error_code, file.error_message)
+                found.append(FoundDocument(external_id, title, f"{error.code}: {error.message}", 0, error))
+                continue
+            content = file.path.read_bytes()
+            hashed = content_hash(content)
+            found.append(FoundDocument(external_id, title, hashed, file.size_bytes))
+            self._blobs.put(found_key(document_id_for(document.source_id, external_id)), content)
+        return found
 
     def _staged(
         self, lease: Lease, document: Document, content: bytes, extraction: Extraction
@@ -186,7 +231,7 @@ class Pipeline:
     ) -> NDArray[np.float32] | None:
         """Vectors of all chunks, or None when the lease was lost on the way."""
         self._store.set_state(document.id, DocumentState.EMBEDDING)
-        parts = []
+        parts = [np.zeros((0, self._embedder.dimension), np.float32)]
         for start in range(0, len(chunks), _EMBED_BATCH):
             if start and not heartbeat(start, len(chunks)):
                 return None

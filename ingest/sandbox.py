@@ -21,11 +21,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.document import Extraction
+from ingest.document import Extraction, Intake
 from ingest.errors import (
     DocumentError,
     EmptyFileError,
@@ -37,6 +37,7 @@ from ingest.errors import (
     ParserUnavailableError,
     TooLargeError,
 )
+from ingest.members import taken_over
 from ingest.sandbox_wire import decode_answer
 
 if TYPE_CHECKING:  # importing the chunker costs seconds, and only the parser process needs it
@@ -91,9 +92,18 @@ class _Job:
     name: str
     title: str
     scratch: Path
+    intake: Intake | None
 
     def message(self) -> dict[str, Any]:
-        return {"job": self.number, "name": self.name, "title": self.title, "scratch": str(self.scratch)}
+        return {
+            "job": self.number,
+            "name": self.name,
+            "title": self.title,
+            "scratch": str(self.scratch),
+            "opens": self.intake is not None,
+            "max_files": 0 if self.intake is None else self.intake.max_files,
+            "max_bytes": 0 if self.intake is None else self.intake.max_bytes,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +130,20 @@ class SandboxExtractor:
         self._is_closed = False
         settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def extract(self, path: Path, *, name: str, title: str) -> Extraction:
+    def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """Parse the file and cut it into chunks; see the port."""
         self._check_size(path)
         with self._slots, self._scratch() as scratch:
             for _ in range(2):
-                job = _Job(next(self._numbers), name[-_HINT_CHARACTERS:], title[:_HINT_CHARACTERS], scratch)
+                hints = name[-_HINT_CHARACTERS:], title[:_HINT_CHARACTERS]
+                job = _Job(next(self._numbers), *hints, scratch, intake)
                 zygote = self._started_zygote()
                 try:
                     outcome = zygote.parse(path, job)
                 except _ZygoteDiedError:
                     # Some other file may have brought it down; one that does it twice is the cause.
                     continue
-                return self._believe(outcome)
+                return _taken_in(self._believe(outcome), scratch, intake)
         raise ParserCrashedError("the parser process died twice on this file")
 
     def close(self) -> None:
@@ -206,6 +217,17 @@ class SandboxExtractor:
         if report.get("exit_code") == 0 and outcome.payload:
             return decode_answer(outcome.payload)
         raise _death(report, self._settings)
+
+
+def _taken_in(extraction: Extraction, scratch: Path, intake: Intake | None) -> Extraction:
+    """The extraction with the found files' bytes out of the parser's reach; more than asked for is a lie."""
+    found = extraction.found
+    most = (0, 0) if intake is None else (intake.max_files, intake.max_bytes)
+    if len(found) > most[0] or sum(one.size_bytes for one in found) > most[1]:
+        raise ParserCrashedError("the parser found more files inside than it may")
+    if intake is None or not found:
+        return extraction
+    return replace(extraction, found=taken_over(found, scratch, intake.folder))
 
 
 def _death(report: dict[str, Any], settings: SandboxSettings) -> DocumentError:

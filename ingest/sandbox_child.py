@@ -34,8 +34,10 @@ from ingest.confinement import (
     limit_resources,
     renounce_privileges,
 )
-from ingest.document import Extraction
-from ingest.errors import DocumentError
+from ingest.document import Extraction, FoundFile
+from ingest.errors import DocumentError, EmptyFileError, ExpansionError
+from ingest.members import printable_name, scratch_name
+from ingest.parsers.part import PackedMember
 from ingest.parsers.unstructured_elements import load_partitioner
 from ingest.parsers.warm_up import samples
 from ingest.parsing import PARSERS, parse
@@ -279,11 +281,14 @@ def _beating(beat: _Heartbeat) -> Iterator[None]:
 
 def _answer(request: dict[str, object], chunking: ChunkingSettings, input_fd: int, beat: _Heartbeat) -> bytes:
     try:
-        document = parse(_read_all(input_fd), name=str(request["name"]), beat=beat)
+        members = _Members(int(str(request["max_files"])), int(str(request["max_bytes"])))
+        # Where no file may be written (`_confine`), none can be handed over either.
+        keep = members.keep if request["opens"] and resource.getrlimit(resource.RLIMIT_FSIZE)[0] else None
+        document = parse(_read_all(input_fd), name=str(request["name"]), beat=beat, keep=keep)
         title = document.title or str(request["title"])
         with _beating(beat):
             chunks = chunk_document(document, title=title, settings=chunking)
-        return encode_extraction(Extraction(document, chunks))
+        return encode_extraction(Extraction(document, chunks, tuple(members.found)))
     except DocumentError as error:
         return encode_error(error.code, error.message)
     except MemoryError:
@@ -291,6 +296,37 @@ def _answer(request: dict[str, object], chunking: ChunkingSettings, input_fd: in
     except Exception as error:  # noqa: BLE001
         # The edge of this process: what is left is a defect of ours, told by its kind and never by its text.
         return encode_error("parser_crashed", f"the parser stopped: {type(error).__name__}")
+
+
+class _Members:
+    """Puts the files found inside into the scratch folder, which is the working folder, within the budget."""
+
+    def __init__(self, max_files: int, max_bytes: int) -> None:
+        self.found: list[FoundFile] = []
+        self._max_files = max_files
+        self._left_bytes = max_bytes
+
+    def keep(self, member: PackedMember) -> None:
+        number, name = len(self.found), printable_name(member.name)
+        if number >= self._max_files:
+            raise ExpansionError(
+                "there are more files inside, or files deeper inside, than the budget allows"
+            )
+        try:
+            content = member.read()
+        except ExpansionError:
+            raise
+        except DocumentError as error:
+            self.found.append(FoundFile(name, 0, error.code, error.message))
+            return
+        self._left_bytes -= len(content)
+        if self._left_bytes < 0:
+            raise ExpansionError("the files inside have more bytes than the budget allows")
+        if not content:
+            self.found.append(FoundFile(name, 0, EmptyFileError.code, "the file has no bytes"))
+            return
+        Path(scratch_name(number)).write_bytes(content)
+        self.found.append(FoundFile(name, len(content)))
 
 
 def _read_all(descriptor: int) -> bytes:

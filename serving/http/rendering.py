@@ -151,6 +151,7 @@ def document_out(document: Document, *, can_manage: bool) -> schemas.DocumentOut
     """A document's record."""
     return schemas.DocumentOut(
         id=document.id,
+        parent_id=document.parent_id,
         source_id=document.source_id,
         external_id=document.external_id,
         title=document.title,
