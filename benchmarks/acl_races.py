@@ -150,7 +150,7 @@ class Bench:
         self.toolbox.store.stage(lease, version)
         chunks = [IndexableChunk(each.chunk_id, job.document_id, each.draft.text) for each in version.chunks]
         written = self.toolbox.indexer.write(self.toolbox.store.index_target(job.document_id), chunks, {})
-        self.toolbox.store.publish(lease, version.version_id, written)
+        self.toolbox.store.publish(lease, version.version_id, written=written)
         self.toolbox.indexer.apply_access([job.document_id])
         return job.document_id
 

@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 
 from ingest.document import Extraction
 from ingest.pipeline import Pipeline
+from ingest.ports import FoundDocument
 from retrieval.access import Principal, UserId
 from retrieval.adapters.onnx_embedder import OnnxEmbedder
 from retrieval.adapters.sql.corpus import DocumentFilter
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.corpus import Document
-from retrieval.jobs import Job, JobKind
+from retrieval.jobs import Job, JobKind, Lease
 from retrieval.query import Query, SearchFilters
 from retrieval.settings import load_settings
 from serving.desk import Desk
@@ -60,10 +61,12 @@ class Counts:
         """Count what the pipeline parses and the model embeds in this process, on the way to the real ones."""
         extract, embed = Pipeline._extract, OnnxEmbedder.embed_documents
 
-        def counting_extract(pipeline: Pipeline, document: Document, content: bytes) -> Extraction:
+        def counting_extract(
+            pipeline: Pipeline, lease: Lease, document: Document, content: bytes
+        ) -> tuple[Extraction, list[FoundDocument]]:
             with self._lock:
                 self._parsed.add(document.external_id)
-            return extract(pipeline, document, content)
+            return extract(pipeline, lease, document, content)
 
         def counting_embed(embedder: OnnxEmbedder, texts: Sequence[str]) -> NDArray[np.float32]:
             with self._lock:

@@ -32,40 +32,41 @@ _FS_ALL_NEWEST = (1 << 16) - 1
 _NET_TCP = 3
 _SCOPE_SOCKETS_AND_SIGNALS = 3
 
-# Names of forbidden system calls with their numbers on x86-64 and arm64.
+# Names of forbidden system calls with their numbers on x86-64 and arm64;
+# -1 where there is no such call.
 _FORBIDDEN: tuple[tuple[str, int, int], ...] = (
-    ("socket", 41, 198),
-    ("connect", 42, 203),
-    ("bind", 49, 200),
-    ("execve", 59, 221),
-    ("execveat", 322, 281),
-    ("ptrace", 101, 117),
-    ("kill", 62, 129),
-    ("tkill", 200, 130),
-    ("tgkill", 234, 131),
-    ("pidfd_send_signal", 424, 424),
-    ("mount", 165, 40),
-    ("umount2", 166, 39),
-    ("pivot_root", 155, 41),
-    ("chroot", 161, 51),
-    ("unshare", 272, 97),
-    ("setns", 308, 268),
-    ("bpf", 321, 280),
-    ("perf_event_open", 298, 241),
-    ("io_uring_setup", 425, 425),
-    ("process_vm_readv", 310, 270),
-    ("process_vm_writev", 311, 271),
-    ("keyctl", 250, 219),
-    ("add_key", 248, 217),
-    ("userfaultfd", 323, 282),
+    # the network, other processes, other programs
+    ("socket", 41, 198), ("connect", 42, 203), ("bind", 49, 200), ("execve", 59, 221), ("execveat", 322, 281),
+    ("ptrace", 101, 117), ("process_vm_readv", 310, 270), ("process_vm_writev", 311, 271),
+    ("pidfd_getfd", 438, 438), ("kill", 62, 129), ("tkill", 200, 130), ("tgkill", 234, 131),
+    ("rt_sigqueueinfo", 129, 138), ("rt_tgsigqueueinfo", 297, 240), ("pidfd_send_signal", 424, 424),
+    # priority and placement of other processes of the same user
+    ("setpriority", 141, 140), ("ioprio_set", 251, 30), ("sched_setscheduler", 144, 119),
+    ("sched_setparam", 142, 118), ("sched_setattr", 314, 274), ("sched_setaffinity", 203, 122),
+    ("migrate_pages", 256, 238), ("move_pages", 279, 239),
+    # memory that no limit counts or that outlives the process
+    ("memfd_create", 319, 279), ("memfd_secret", 447, 447), ("shmget", 29, 194), ("semget", 64, 190),
+    ("msgget", 68, 186), ("mq_open", 240, 180),
+    # what Landlock leaves open to the owner of a file: mode, owner, times, attributes
+    ("chmod", 90, -1), ("fchmod", 91, 52), ("fchmodat", 268, 53), ("fchmodat2", 452, 452), ("chown", 92, -1),
+    ("lchown", 94, -1), ("fchown", 93, 55), ("fchownat", 260, 54), ("utime", 132, -1), ("utimes", 235, -1),
+    ("futimesat", 261, -1), ("utimensat", 280, 88), ("setxattr", 188, 5), ("lsetxattr", 189, 6),
+    ("fsetxattr", 190, 7), ("removexattr", 197, 14), ("lremovexattr", 198, 15), ("fremovexattr", 199, 16),
+    ("setxattrat", 463, 463), ("removexattrat", 466, 466), ("file_setattr", 469, 469),
+    # the kernel's wider surface
+    ("mount", 165, 40), ("umount2", 166, 39), ("pivot_root", 155, 41), ("chroot", 161, 51),
+    ("unshare", 272, 97), ("setns", 308, 268), ("bpf", 321, 280), ("perf_event_open", 298, 241),
+    ("io_uring_setup", 425, 425), ("keyctl", 250, 219), ("add_key", 248, 217), ("userfaultfd", 323, 282),
     ("open_by_handle_at", 304, 265),
-)
+)  # fmt: skip
 _FORK_CALLS = {"x86_64": (57, 58), "aarch64": ()}
 _CLONE, _CLONE3 = {"x86_64": 56, "aarch64": 220}, 435
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE_THREAD = 0x00010000
 _X32_BIT = 0x40000000
 
+_PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
+_CAPABILITIES_V3 = 0x20080522
 _LD_WORD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
@@ -132,8 +133,13 @@ def forbid_file_writes() -> None:
 
 
 def renounce_privileges() -> None:
-    """No set-uid program can raise this process again; the next two layers require it."""
+    """Drop every capability, for good: what root could do, this process cannot.
+
+    No set-uid program can raise it again, which the next two layers require.
+    """
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header = struct.pack("=Ii", _CAPABILITIES_V3, 0)
+    _libc.capset(header, bytes(24))
 
 
 def landlock_abi() -> int:
@@ -191,7 +197,8 @@ def forbid_system_calls() -> bool:
 
 def _seccomp_program(machine: str) -> Sequence[tuple[int, int, int, int]]:
     is_x86 = machine == "x86_64"
-    forbidden = sorted({*(x86 if is_x86 else arm for _, x86, arm in _FORBIDDEN), *_FORK_CALLS[machine]})
+    listed = {x86 if is_x86 else arm for _, x86, arm in _FORBIDDEN} - {-1}
+    forbidden = sorted({*listed, *_FORK_CALLS[machine]})
     program: list[tuple[int, int, int, int]] = [
         (_LD_WORD, 0, 0, 4),
         (_JUMP_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
@@ -205,9 +212,15 @@ def _seccomp_program(machine: str) -> Sequence[tuple[int, int, int, int]]:
     # clone3 keeps its flags in memory, where a filter cannot look; without it libc falls back to clone.
     program += [(_JUMP_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
     program += [
-        (_JUMP_EQUAL, 0, 3, _CLONE[machine]),
+        (_JUMP_EQUAL, 0, 4, _CLONE[machine]),
         (_LD_WORD, 0, 0, 16),
         (_JUMP_SET, 1, 0, _CLONE_THREAD),
+        (_RETURN, 0, 0, _ERRNO | _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+        # prlimit64: of this process only (pid 0); it would lower the limits of the desk as well.
+        (_JUMP_EQUAL, 0, 3, _PRLIMIT64[machine]),
+        (_LD_WORD, 0, 0, 16),
+        (_JUMP_EQUAL, 1, 0, 0),
         (_RETURN, 0, 0, _ERRNO | _EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 
 class BlockKind(StrEnum):
@@ -48,7 +49,8 @@ class ParsedDocument:
     Attributes:
         media_type: IANA type found by looking at the bytes, not at the name.
         title: From the document's own metadata or first heading; empty when it has none.
-        text: The extracted text, NFC normalised, "\\n" line ends, blocks separated by "\\n\\n".
+        text: The extracted text, NFC normalised, "\\n" line ends, blocks separated by "\\n\\n". Empty for a
+            container: a file that has no text of its own, but files inside.
         blocks: The parts of `text`, in order.
         language: ISO 639-1 code of the main language, `und` when unsure.
         warnings: Codes of what was cut or left out, for example `text_truncated`.
@@ -87,8 +89,41 @@ class ChunkDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file found inside a file.
+
+    Attributes:
+        name: As stated inside; not to be trusted, see `ingest.members`.
+        path: Where its bytes lie, None while they are not taken over and where there are none.
+        error_code: Why its bytes could not be had, empty when they could.
+    """
+
+    name: str
+    size_bytes: int
+    error_code: str = ""
+    error_message: str = ""
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Room for the files found inside a file.
+
+    Attributes:
+        folder: Takes their bytes; on the file system of the sandbox's scratch folder.
+        max_files: Most files to take; 0 when the file itself was found too deep for more.
+        max_bytes: Most bytes to take, all files together.
+    """
+
+    folder: Path
+    max_files: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
-    """What the sandbox returns for one file: the parsed document and its chunks."""
+    """What the sandbox returns for one file: the parsed document, its chunks, and files found inside."""
 
     document: ParsedDocument
     chunks: tuple[ChunkDraft, ...]
+    found: tuple[FoundFile, ...] = ()

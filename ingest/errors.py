@@ -7,6 +7,7 @@ RefdeskError
       InvalidSourceError        invalid_source       its location or an option cannot be understood
       ListingShrankError        listing_shrank       an empty or much shorter listing: held, nothing deleted
     StorageFullError            storage_full         (retryable) indexing waits for room on the disk
+    ParserUnavailableError      parser_unavailable   (retryable) no parser process can be started
     DocumentError               one document could not be taken in
       FetchFailedError          fetch_failed         (retryable) listed, but its bytes could not be read
       UnsupportedTypeError      unsupported_type     no parser for what the bytes are
@@ -62,6 +63,14 @@ class StorageFullError(IngestError):
     code = "storage_full"
     retryable = True
     hint = "Make room on the disk of the state folder."
+
+
+class ParserUnavailableError(IngestError):
+    """No parser process can be started: nothing is wrong with the document."""
+
+    code = "parser_unavailable"
+    retryable = True
+    hint = "Operators: see `refdesk doctor`; the document is tried again by itself."
 
 
 class DocumentError(IngestError):

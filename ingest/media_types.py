@@ -46,6 +46,10 @@ PLAIN = "text/plain"
 ENCRYPTED_OFFICE = "application/vnd.ms-office.encrypted"
 OLE = "application/x-ole-storage"
 ZIP = "application/zip"
+TAR = "application/x-tar"
+GZIP = "application/gzip"
+BZIP2 = "application/x-bzip2"
+XZ = "application/x-xz"
 BINARY = "application/octet-stream"
 EMPTY = "application/x-empty"
 
@@ -69,9 +73,9 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"fLaC", "audio/flac"),
     (b"FLV\x01", "video/x-flv"),
     (b"\x1a\x45\xdf\xa3", "video/x-matroska"),
-    (b"\x1f\x8b", "application/gzip"),
-    (b"BZh", "application/x-bzip2"),
-    (b"\xfd7zXZ\x00", "application/x-xz"),
+    (b"\x1f\x8b", GZIP),
+    (b"BZh", BZIP2),
+    (b"\xfd7zXZ\x00", XZ),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", "application/vnd.rar"),
     (b"\x28\xb5\x2f\xfd", "application/zstd"),
@@ -203,7 +207,7 @@ def _signature_type(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         return "image/heic" if head[8:12] in (b"heic", b"heix", b"mif1", b"avif") else "video/mp4"
     if head[257:262] == b"ustar":
-        return "application/x-tar"
+        return TAR
     return ""
 
 

@@ -10,7 +10,7 @@ import importlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest import media_types as types
 from ingest.document import Block, BlockKind, ParsedDocument
@@ -24,7 +24,7 @@ from ingest.errors import (
 )
 from ingest.language import detect_language
 from ingest.parsers.archive import check_budget
-from ingest.parsers.part import MAX_TEXT_CHARACTERS, Draft, Part, Source
+from ingest.parsers.part import MAX_TEXT_CHARACTERS, Draft, PackedMember, Part, Source
 
 # Media type -> module below `ingest.parsers`, imported when the first file of its kind comes.
 PARSERS: dict[str, str] = {
@@ -53,7 +53,14 @@ PARSERS: dict[str, str] = {
     types.JSON: "text",
     types.YAML: "text",
     types.PLAIN: "text",
+    types.ZIP: "container",
+    types.TAR: "container",
+    types.GZIP: "container",
+    types.BZIP2: "container",
+    types.XZ: "container",
 }
+
+ARCHIVES = frozenset(kind for kind, module in PARSERS.items() if module == "container")
 
 _KNOWN_UNSUPPORTED = {
     "application/msword": "a Word 97-2003 document (.doc); save it as .docx",
@@ -64,6 +71,11 @@ _KNOWN_UNSUPPORTED = {
 }
 
 TEXT_TRUNCATED = "text_truncated"
+CONTAINER = "container"
+"""Warning of a file that has no text of its own, but files inside, which are documents of their own."""
+
+MEMBERS_LEFT_OUT = "members_left_out"
+"""Warning of a file that was read, but not all files inside: too many, too large, too deep, or unreadable."""
 # A longer header row cannot be repeated with every chunk and still leave room for the rows.
 MAX_HEADER_CHARACTERS = 1_000
 
@@ -80,13 +92,20 @@ _SPACES = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _TRAILING = re.compile("[ \t]+(?=\n|$)")
 
 
-def parse(content: bytes, *, name: str, beat: Callable[[], None] = lambda: None) -> ParsedDocument:
+Keep = Callable[[PackedMember], None]
+
+
+def parse(
+    content: bytes, *, name: str, beat: Callable[[], None] = lambda: None, keep: Keep | None = None
+) -> ParsedDocument:
     """Parse one file.
 
     Args:
         content: All of its bytes.
         name: Its file name: a hint where the bytes leave the type open.
         beat: Called now and then while work goes on.
+        keep: Takes each file found inside, one after the other; raises `ExpansionError` when there is no
+            room. Without it files inside are left alone and archives refused.
 
     Raises:
         DocumentError: For every input that cannot be taken in; nothing else, save MemoryError.
@@ -94,9 +113,12 @@ def parse(content: bytes, *, name: str, beat: Callable[[], None] = lambda: None)
     media_type = types.BINARY
     try:
         media_type = types.detect_media_type(content, name)
-        _refuse(content, media_type)
+        _refuse(content, media_type, opens=keep is not None)
         reader = importlib.import_module(f"ingest.parsers.{PARSERS[media_type]}")
-        return assemble(reader.read(Source(content, name, media_type, beat)), media_type, beat)
+        draft = reader.read(Source(content, name, media_type, beat))
+        if keep is not None:
+            draft = _with_members_kept(draft, keep, is_archive=media_type in ARCHIVES)
+        return assemble(draft, media_type, beat)
     except (DocumentError, MemoryError):
         raise
     except RecursionError as error:
@@ -106,7 +128,21 @@ def parse(content: bytes, *, name: str, beat: Callable[[], None] = lambda: None)
         raise CorruptError(f"the {media_type} reader stopped: {type(error).__name__}") from error
 
 
-def _refuse(content: bytes, media_type: str) -> None:
+def _with_members_kept(draft: Draft, keep: Keep, *, is_archive: bool) -> Draft:
+    """The draft, its members kept. An archive is nothing but its members; a mail is read without them, too."""
+    count, warnings = 0, draft.warnings
+    try:
+        for member in draft.members:
+            keep(member)
+            count += 1
+    except DocumentError:
+        if is_archive:
+            raise
+        warnings = (*warnings, MEMBERS_LEFT_OUT)
+    return replace(draft, members=(), is_container=count > 0, warnings=warnings)
+
+
+def _refuse(content: bytes, media_type: str, *, opens: bool) -> None:
     """Turn away what no parser should see."""
     if media_type == types.EMPTY:
         raise EmptyFileError("the file has no bytes")
@@ -116,7 +152,7 @@ def _refuse(content: bytes, media_type: str) -> None:
         raise EncryptedError("the Office file is encrypted with a password")
     if media_type == types.PLAIN and not content.strip(b"\x00 \t\r\n"):
         raise NoTextError("the file holds nothing but white space")
-    if media_type not in PARSERS:
+    if media_type not in PARSERS or (media_type in ARCHIVES and not opens):
         raise UnsupportedTypeError(f"the file is {_KNOWN_UNSUPPORTED.get(media_type, media_type)}")
 
 
@@ -130,18 +166,21 @@ def assemble(draft: Draft, media_type: str, beat: Callable[[], None] = lambda: N
     layout.fill(draft.parts, beat)
     text = "\n\n".join(layout.texts)
     if not any(character.isalnum() for character in text):
-        raise NoTextError("no text was found in the file")
+        if not draft.is_container:
+            raise NoTextError("no text was found in the file")
+        layout, text = _Layout([], []), ""
     first_heading = next((b for b in layout.blocks if b.kind is BlockKind.HEADING), None)
     title = clean_line(draft.title)
     if not title and first_heading is not None:
         title = text[first_heading.start : first_heading.end]
     warnings = (*draft.warnings, *((TEXT_TRUNCATED,) if layout.is_truncated else ()))
+    warnings = (*warnings, *((CONTAINER,) if not text else ()))
     return ParsedDocument(
         media_type=media_type,
         title=title,
         text=text,
         blocks=tuple(layout.blocks),
-        language=detect_language(text),
+        language=detect_language(text) if text else "und",
         modified_at=draft.modified_at,
         warnings=warnings,
         metadata={key: value for key, raw in draft.metadata.items() if (value := clean_line(raw))},

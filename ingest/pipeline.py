@@ -5,19 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ingest.document import Extraction, ParsedDocument
-from ingest.errors import EmptyFileError
+from ingest.document import Extraction, FoundFile, ParsedDocument
+from ingest.errors import EmptyFileError, FetchFailedError
 from ingest.indexing import Indexer, Vectors
+from ingest.members import member_ids, room_for
 from ingest.ports import (
     Connector,
     DocumentStore,
     Extractor,
+    FoundDocument,
     IndexableChunk,
     IndexTarget,
     Reach,
@@ -25,22 +27,26 @@ from ingest.ports import (
     StagedVersion,
     reach_nothing,
 )
+from ingest.sandbox_wire import error_for
 from retrieval.corpus import (
     ChunkId,
     Document,
+    DocumentId,
     DocumentState,
     Source,
     VersionId,
     chunk_id_for,
     content_hash,
+    document_id_for,
+    found_key,
     indexed_text,
     text_key,
 )
-from retrieval.errors import IndexesChangedError, LeaseLostError
+from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, SparseEncoder
 
-PARSER_RECIPE = "parsers-v1"
+PARSER_RECIPE = "parsers-v2"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
 
 _EMBED_BATCH = 32
@@ -57,6 +63,15 @@ class PipelineSettings:
 
     scratch_dir: Path
     recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """What the indexes are to hold of one document."""
+
+    target: IndexTarget
+    chunks: Sequence[IndexableChunk]
+    vectors: Vectors
 
 
 class Pipeline:
@@ -105,25 +120,25 @@ class Pipeline:
         document = self._store.document(document_id)
         if document.deleted_at is not None:
             self._reach("bury")
-            self._indexer.remove(self._store.chunk_ids(document.id))
+            self._clear_away(document)
             return
         if lease.job.parameters.get(ACCESS_ONLY):
-            self._indexer.apply_access([document.id])
+            self._indexer.apply_access({document.id, *self._stale_family(document.id)})
             return
         content = self._fetch(lease, document)
         hashed = content_hash(content)
         version_id = self._store.reading_id(lease, content_hash=hashed, recipe=self._settings.recipe)
         if version_id == document.live_version_id and not lease.job.parameters.get(FORCE):
             self._indexer.remove(self._store.publish(lease, version_id) or [])
-            self._indexer.apply_access(set(self._store.stale_access()) & {document.id})
+            self._indexer.apply_access(self._stale_family(document.id))
             return
-        extraction = self._extract(lease, document, content)
+        extraction, found = self._extract(lease, document, content)
         version = self._staged(lease, document, extraction, (version_id, hashed, len(content)))
         chunks = [_indexable(version, chunk) for chunk in version.chunks]
         vectors = self._embed(lease, chunks, heartbeat)
         self._store.stage(lease, version)
         self._reach("stage")
-        self._bring_in(lease, version, chunks, vectors)
+        self._bring_in(lease, version, chunks, vectors, found)
 
     def _bring_in(
         self,
@@ -131,6 +146,7 @@ class Pipeline:
         version: StagedVersion,
         chunks: list[IndexableChunk],
         vectors: Vectors,
+        found: Sequence[FoundDocument],
     ) -> None:
         """Write a staged version's points, let readers see it, and take the old ones away.
 
@@ -147,35 +163,43 @@ class Pipeline:
             language=version.document.language,
         )
         self._blobs.put(text_key(version_id), _pack(version.document))
-        replaced = self._write_and_publish(lease, version_id, target, chunks, vectors)
+        points = _Points(target, chunks, vectors)
+        replaced = self._write_and_publish(lease, version_id, points, found)
         if replaced is None:
             self._indexer.settle(document_id, [chunk.chunk_id for chunk in chunks])
             raise LeaseLostError(f"job {lease.job.id} was taken over before its document was live")
         self._reach("publish")
         self._store.confirm_access(document_id, epoch)
-        self._indexer.apply_access([document_id] if self._store.access_epoch(document_id)[1] != epoch else [])
+        self._indexer.apply_access(self._stale_family(document_id))
         self._indexer.remove(replaced)
         self._reach("remove")
 
     def _write_and_publish(
-        self,
-        lease: Lease,
-        version_id: VersionId,
-        target: IndexTarget,
-        chunks: list[IndexableChunk],
-        vectors: Vectors,
+        self, lease: Lease, version_id: VersionId, points: _Points, found: Sequence[FoundDocument]
     ) -> list[ChunkId] | None:
         """`DocumentStore.publish`, once every index on record holds the points."""
         while True:
-            written = self._indexer.write(target, chunks, vectors)
+            written = self._indexer.write(points.target, points.chunks, points.vectors)
             self._reach("upsert")
             try:
-                return self._store.publish(lease, version_id, written)
+                return self._store.publish(lease, version_id, written=written, found=found)
             except IndexesChangedError:
                 continue
 
+    def _clear_away(self, document: Document) -> None:
+        """Drop what is left of a deleted document. Those found inside it have jobs of their own for that."""
+        self._indexer.remove(self._store.chunk_ids(document.id))
+        if document.parent_id is not None:
+            self._blobs.delete(found_key(document.id))
+
+    def _stale_family(self, document_id: DocumentId) -> set[DocumentId]:
+        """Of the document and those found inside, the ones whose access list the index has not heard of."""
+        return set(self._store.stale_access()) & set(self._store.family(document_id))
+
     def _fetch(self, lease: Lease, document: Document) -> bytes:
         self._store.set_state(lease, DocumentState.FETCHING)
+        if document.parent_id is not None:
+            return self._fetch_found(document)
         source = self._store.source(document.source_id)
         self._reach("fetch")
         content = self._connector_for(source).fetch(document.external_id)
@@ -183,18 +207,53 @@ class Pipeline:
             raise EmptyFileError(f"{document.external_id} has no bytes")
         return content
 
-    def _extract(self, lease: Lease, document: Document, content: bytes) -> Extraction:
+    def _fetch_found(self, document: Document) -> bytes:
+        """The bytes that the parent's job kept; never others than those the catalogue speaks of.
+
+        A worker that lost its lease over the parent may have kept older ones meanwhile.
+        """
+        try:
+            content = self._blobs.get(found_key(document.id))
+        except NotFoundError as error:
+            raise FetchFailedError("its bytes are gone; re-index the document it was found in") from error
+        if content_hash(content) != document.fingerprint:
+            raise FetchFailedError("its bytes are another version's; re-index the document it was found in")
+        return content
+
+    def _extract(
+        self, lease: Lease, document: Document, content: bytes
+    ) -> tuple[Extraction, list[FoundDocument]]:
+        """The document as parsed and cut; the files inside, their bytes in the blob store by now."""
         self._store.set_state(lease, DocumentState.PARSING)
         self._reach("parse")
         name = PurePosixPath(document.external_id).name
         fallback = document.source_title or PurePosixPath(name).stem
         self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._settings.scratch_dir) as file:
-            file.write(content)
-            file.flush()
-            extraction = self._extractor.extract(Path(file.name), name=name, title=fallback)
+        with tempfile.TemporaryDirectory(prefix="fetched-", dir=self._settings.scratch_dir) as folder:
+            path, inside = Path(folder) / "content", Path(folder) / "inside"
+            path.write_bytes(content)
+            inside.mkdir()
+            intake = room_for(self._store.lineage(document.id), inside)
+            extraction = self._extractor.extract(path, name=name, title=fallback, intake=intake)
+            found = self._keep_found(document, extraction.found)
         shown = document.source_title or extraction.document.title or fallback
-        return replace(extraction, document=replace(extraction.document, title=shown))
+        return replace(extraction, document=replace(extraction.document, title=shown)), found
+
+    def _keep_found(self, document: Document, files: Sequence[FoundFile]) -> list[FoundDocument]:
+        found = []
+        for external_id, file in zip(
+            member_ids(document.external_id, [file.name for file in files]), files, strict=True
+        ):
+            title = PurePosixPath(external_id).name
+            if file.path is None:
+                error = error_for(file.error_code, file.error_message)
+                found.append(FoundDocument(external_id, title, f"{error.code}: {error.message}", 0, error))
+                continue
+            content = file.path.read_bytes()
+            hashed = content_hash(content)
+            found.append(FoundDocument(external_id, title, hashed, file.size_bytes))
+            self._blobs.put(found_key(document_id_for(document.source_id, external_id)), content)
+        return found
 
     def _staged(
         self,
@@ -233,7 +292,7 @@ class Pipeline:
         self._reach("embed")
         vectors = {}
         for embedder in self._indexer.embedders():
-            parts = []
+            parts = [np.zeros((0, embedder.dimension), np.float32)]
             for start in range(0, len(chunks), _EMBED_BATCH):
                 if start and not heartbeat(start, len(chunks)):
                     raise LeaseLostError(f"job {lease.job.id} was taken over while its document was embedded")

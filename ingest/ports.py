@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ingest.document import ChunkDraft, Extraction, ParsedDocument
-from ingest.errors import IngestError
+from ingest.document import ChunkDraft, Extraction, Intake, ParsedDocument
+from ingest.errors import DocumentError, IngestError
 from retrieval.access import Acl
 from retrieval.corpus import (
     ChunkId,
@@ -121,13 +121,14 @@ class ConnectorParts:
 class Extractor(Protocol):
     """Parses and cuts one untrusted file, where it can do no harm."""
 
-    def extract(self, path: Path, *, name: str, title: str) -> Extraction:
+    def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """Parse the file and cut it into chunks.
 
         Args:
             path: The file's bytes on disk; read only.
             name: The document's file name: a hint where the bytes leave the type open, never trusted.
             title: Title from the source, used when the document has none of its own.
+            intake: Takes the files found inside; None leaves them alone, and refuses archives.
 
         Raises:
             DocumentError: One of the closed list in `ingest.errors`; never anything else.
@@ -192,6 +193,37 @@ class StagedVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundDocument:
+    """A file found inside a document, as it goes into the catalogue.
+
+    Attributes:
+        fingerprint: Hash of its bytes, or the reason why there are none.
+        error: Why its bytes could not be had, None when they could.
+    """
+
+    external_id: str
+    title: str
+    fingerprint: str
+    size_bytes: int
+    error: DocumentError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a document stands in a family of documents found inside one another.
+
+    Attributes:
+        depth: Number of documents around it; 0 for one that the source lists.
+        n_relatives: Living documents found in its outermost one, those inside itself left out.
+        relatives_bytes: Their bytes.
+    """
+
+    depth: int
+    n_relatives: int
+    relatives_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class IndexableChunk:
     """A live chunk with the fields that its index point needs."""
 
@@ -242,7 +274,10 @@ class DocumentStore(Protocol):
         ...
 
     def known(self, source_id: SourceId) -> dict[str, Known]:
-        """Everything known of a source's documents, deleted ones too, by external id."""
+        """Everything known of a source's documents, deleted ones too, by external id.
+
+        Documents found inside others are left out: no listing has them.
+        """
         ...
 
     def register(
@@ -260,7 +295,11 @@ class DocumentStore(Protocol):
         ...
 
     def bury(self, document_ids: Sequence[DocumentId]) -> list[ChunkId]:
-        """Give documents a tombstone: unreadable from this commit on. Returns their chunks' ids."""
+        """Give documents, and those found inside, a tombstone: unreadable from this commit on.
+
+        Returns:
+            Their chunks' ids.
+        """
         ...
 
     def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
@@ -291,7 +330,12 @@ class DocumentStore(Protocol):
         ...
 
     def publish(
-        self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
+        self,
+        lease: Lease,
+        version_id: VersionId,
+        *,
+        written: Collection[str] | None = None,
+        found: Sequence[FoundDocument] | None = None,
     ) -> list[ChunkId] | None:
         """Make a version the live one, atomically; the job goes on until the old points are gone.
 
@@ -299,6 +343,9 @@ class DocumentStore(Protocol):
             lease: The job.
             version_id: The version.
             written: Names of the indexes that hold its points; None for a version that was live already.
+            found: The files inside, each of which becomes a document with the same access list and, when it
+                is new or changed, a job; documents found inside before and now no more are buried. None
+                when the bytes are the same as before: then nothing inside has changed either.
 
         Returns:
             Ids of the chunks that are to be removed: those of all other versions. None when the lease was
@@ -311,6 +358,14 @@ class DocumentStore(Protocol):
 
     def document_ids(self, source_id: SourceId) -> list[DocumentId]:
         """Every document that a source ever had."""
+        ...
+
+    def lineage(self, document_id: DocumentId) -> Lineage:
+        """How deep a document was found, and what else was found in its outermost document."""
+        ...
+
+    def family(self, document_id: DocumentId) -> list[DocumentId]:
+        """A document and all living ones found inside it."""
         ...
 
     def chunk_ids(self, document_id: DocumentId) -> list[ChunkId]:

@@ -21,11 +21,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.document import Extraction
+from ingest.document import Extraction, Intake
 from ingest.errors import (
     DocumentError,
     EmptyFileError,
@@ -34,8 +34,10 @@ from ingest.errors import (
     ParserCrashedError,
     ParserMemoryError,
     ParserTimeoutError,
+    ParserUnavailableError,
     TooLargeError,
 )
+from ingest.members import taken_over
 from ingest.sandbox_wire import decode_answer
 
 if TYPE_CHECKING:  # importing the chunker costs seconds, and only the parser process needs it
@@ -44,7 +46,8 @@ if TYPE_CHECKING:  # importing the chunker costs seconds, and only the parser pr
 _MIB = 1024 * 1024
 _START_S = 120.0
 _REAP_S = 2.0
-_TICK_S = 0.5
+_TICK_S = 0.25
+_MAX_SCRATCH_FILES = 20_000
 _HINT_CHARACTERS = 1_000
 _ANSWER_TOO_LONG = "the parser's answer is longer than any document's can be"
 
@@ -58,7 +61,9 @@ class SandboxSettings:
         max_children: Files parsed at the same time; further callers wait.
         memory_bytes: Address space of a child beyond what the zygote has mapped.
         silence_s: Longest time without a sign of progress.
-        answer_bytes: Longest answer that is read from a child.
+        max_scratch_bytes: Bytes that a child may have in its scratch folder, looked at four times a second.
+        max_answer_bytes: Longest answer that is read from a child.
+        child_module: Run as the parser process; tests put hostile parsers in its place.
     """
 
     chunking: ChunkingSettings
@@ -72,6 +77,7 @@ class SandboxSettings:
     max_written_file_bytes: int = 64 * _MIB
     max_scratch_bytes: int = 256 * _MIB
     max_answer_bytes: int = 128 * _MIB
+    child_module: str = "ingest.sandbox_child"
 
 
 class _ZygoteDiedError(Exception):
@@ -86,9 +92,18 @@ class _Job:
     name: str
     title: str
     scratch: Path
+    intake: Intake | None
 
     def message(self) -> dict[str, Any]:
-        return {"job": self.number, "name": self.name, "title": self.title, "scratch": str(self.scratch)}
+        return {
+            "job": self.number,
+            "name": self.name,
+            "title": self.title,
+            "scratch": str(self.scratch),
+            "opens": self.intake is not None,
+            "max_files": 0 if self.intake is None else self.intake.max_files,
+            "max_bytes": 0 if self.intake is None else self.intake.max_bytes,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +130,21 @@ class SandboxExtractor:
         self._is_closed = False
         settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def extract(self, path: Path, *, name: str, title: str) -> Extraction:
+    def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """Parse the file and cut it into chunks; see the port."""
         self._check_size(path)
         with self._slots, self._scratch() as scratch:
             for _ in range(2):
-                job = _Job(next(self._numbers), name[-_HINT_CHARACTERS:], title[:_HINT_CHARACTERS], scratch)
+                hints = name[-_HINT_CHARACTERS:], title[:_HINT_CHARACTERS]
+                job = _Job(next(self._numbers), *hints, scratch, intake)
+                zygote = self._started_zygote()
                 try:
-                    outcome = self._running_zygote().parse(path, job)
+                    outcome = zygote.parse(path, job)
                 except _ZygoteDiedError:
                     # Some other file may have brought it down; one that does it twice is the cause.
                     continue
-                return self._believe(outcome)
-        raise ParserCrashedError("the parser process died twice on this file, or cannot be started")
+                return _taken_in(self._believe(outcome), scratch, intake)
+        raise ParserCrashedError("the parser process died twice on this file")
 
     def close(self) -> None:
         """Stop every child process. The extractor cannot be used afterwards."""
@@ -138,10 +155,29 @@ class SandboxExtractor:
                 self._zygote = None
 
     @property
+    def scratch_dir(self) -> Path:
+        """Holds one folder for each file that is being parsed, and nothing else."""
+        return self._settings.scratch_dir
+
+    @property
     def zygote_pid(self) -> int | None:
         """Process id of the zygote, None while none runs; for monitoring."""
         zygote = self._zygote
         return zygote.pid if zygote is not None and zygote.is_alive() else None
+
+    def protections(self) -> dict[str, bool]:
+        """The layers of confinement by name, and whether this kernel and user get them.
+
+        Raises:
+            ParserUnavailableError: The parser process cannot be started.
+        """
+        return dict(self._started_zygote().protections)
+
+    def _started_zygote(self) -> _Zygote:
+        try:
+            return self._running_zygote()
+        except _ZygoteDiedError as error:
+            raise ParserUnavailableError("the parser process cannot be started") from error
 
     def _check_size(self, path: Path) -> None:
         try:
@@ -183,10 +219,22 @@ class SandboxExtractor:
         raise _death(report, self._settings)
 
 
+def _taken_in(extraction: Extraction, scratch: Path, intake: Intake | None) -> Extraction:
+    """The extraction with the found files' bytes out of the parser's reach; more than asked for is a lie."""
+    found = extraction.found
+    most = (0, 0) if intake is None else (intake.max_files, intake.max_bytes)
+    if len(found) > most[0] or sum(one.size_bytes for one in found) > most[1]:
+        raise ParserCrashedError("the parser found more files inside than it may")
+    if intake is None or not found:
+        return extraction
+    return replace(extraction, found=taken_over(found, scratch, intake.folder))
+
+
 def _death(report: dict[str, Any], settings: SandboxSettings) -> DocumentError:
     """The error for a child that ended without an answer."""
     number = int(report.get("signal", 0))
-    is_large = int(report.get("peak_bytes", 0)) > settings.memory_bytes // 2
+    # Memory is counted as address space and reported as touched pages, of which there are always fewer.
+    is_large = int(report.get("peak_bytes", 0)) > settings.memory_bytes // 8
     if number == signal.SIGXCPU:
         return ParserTimeoutError(f"the parser used more than {settings.cpu_s} s of processor time")
     if number == signal.SIGKILL or (number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS) and is_large):
@@ -212,7 +260,7 @@ class _Zygote:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, nothing of it from outside
-                [sys.executable, "-P", "-s", "-m", "ingest.sandbox_child", str(theirs.fileno())],
+                [sys.executable, "-P", "-s", "-m", settings.child_module, str(theirs.fileno())],
                 env=_environment(settings),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -230,6 +278,7 @@ class _Zygote:
         if not ready:
             self.stop()
             raise _ZygoteDiedError("ended while starting")
+        self.protections: dict[str, bool] = json.loads(ready)["protections"]
 
     @property
     def pid(self) -> int:
@@ -307,9 +356,10 @@ class _Watch:
                 for key, _ in selector.select(_TICK_S):
                     self._read(selector, key.fd)
                 self._enforce()
-        if not self._report:
-            raise _ZygoteDiedError("no report on the child")
-        return _Outcome(bytes(self._payload).strip(), json.loads(self._report), self._killed_for)
+        report = json.loads(self._report) if self._report else {"fork_failed": True}
+        if "fork_failed" in report:
+            raise _ZygoteDiedError("there was no child, or no report on it")
+        return _Outcome(bytes(self._payload).strip(), report, self._killed_for)
 
     def _read(self, selector: selectors.BaseSelector, descriptor: int) -> None:
         received = os.read(descriptor, 1 << 16)
@@ -343,16 +393,25 @@ class _Watch:
             return ParserTimeoutError(f"the parser made no progress for {settings.silence_s:g} s")
         if len(self._payload) > settings.max_answer_bytes:
             return ParserCrashedError(_ANSWER_TOO_LONG)
-        if _size_of(self._job.scratch) > settings.max_scratch_bytes:
+        if _is_overfull(self._job.scratch, settings.max_scratch_bytes):
             return ExpansionError("the parser wrote more than its scratch folder may hold")
         return None
 
 
-def _size_of(folder: Path) -> int:
-    try:
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder))
-    except OSError:
-        return 0
+def _is_overfull(folder: Path, max_bytes: int) -> bool:
+    """Whether the folder, with all below it, holds too many bytes or too many files."""
+    n_bytes = n_files = 0
+    unread = [str(folder)]
+    while unread:
+        with contextlib.suppress(OSError), os.scandir(unread.pop()) as entries:
+            for entry in entries:
+                n_files += 1
+                n_bytes += entry.stat(follow_symlinks=False).st_size
+                if entry.is_dir(follow_symlinks=False):
+                    unread.append(entry.path)
+                if n_bytes > max_bytes or n_files > _MAX_SCRATCH_FILES:
+                    return True
+    return False
 
 
 def _environment(settings: SandboxSettings) -> dict[str, str]:

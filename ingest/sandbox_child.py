@@ -8,10 +8,12 @@ its children and ends.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -32,15 +34,19 @@ from ingest.confinement import (
     limit_resources,
     renounce_privileges,
 )
-from ingest.document import Block, BlockKind, Extraction, ParsedDocument
-from ingest.errors import DocumentError
+from ingest.document import Extraction, FoundFile
+from ingest.errors import DocumentError, EmptyFileError, ExpansionError
+from ingest.members import printable_name, scratch_name
+from ingest.parsers.part import PackedMember
 from ingest.parsers.unstructured_elements import load_partitioner
+from ingest.parsers.warm_up import samples
 from ingest.parsing import PARSERS, parse
 from ingest.sandbox_wire import encode_error, encode_extraction
 from ingest.settings import ChunkingSettings
 
 MAX_MESSAGE_BYTES = 65_536
 _BEAT_S = 0.5
+_HUGE_PAGE, _MADV_COLLAPSE = 2 * 1024 * 1024, 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,46 @@ def main(control: socket.socket, is_offline: bool) -> None:
     """Serve parse requests until the control socket closes."""
     limits = _Limits.from_message(control.recv(MAX_MESSAGE_BYTES))
     _preload(limits.chunking)
-    control.send(json.dumps({"ready": True, "offline": is_offline}).encode())
     # What is loaded by now stays shared with every child: the collector must not touch its pages.
     gc.collect()
     gc.freeze()
+    _collapse_pages()
+    protections = {"network_namespace": is_offline, **_tried_confinement(limits)}
+    control.send(json.dumps({"protections": protections}).encode())
     _Zygote(control, limits).serve()
+
+
+def _collapse_pages() -> None:
+    """Have the kernel put this process's own memory into huge pages: a fork then copies a third of the tables.
+
+    On a kernel that cannot (before 6.1), forks only cost more.
+    """
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        fields = line.split()
+        is_own = fields[1].startswith("rw") and fields[4] == "0"
+        start, end = (int(address, 16) for address in fields[0].split("-"))
+        for page in range(-(-start // _HUGE_PAGE) * _HUGE_PAGE, end - _HUGE_PAGE + 1, _HUGE_PAGE):
+            if is_own:
+                libc.madvise(page, _HUGE_PAGE, _MADV_COLLAPSE)
+
+
+def _tried_confinement(limits: _Limits) -> dict[str, bool]:
+    """Which layers a child of this process gets here; tried in one that ends at once."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryDirectory() as scratch:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(writing, json.dumps(_confine(Path(scratch), limits)).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            answer = pipe.read()
+        os.waitpid(pid, 0)
+    return dict(json.loads(answer)) if answer else {"landlock": False, "seccomp": False}
 
 
 def _preload(chunking: ChunkingSettings) -> None:
@@ -84,9 +125,8 @@ def _preload(chunking: ChunkingSettings) -> None:
         importlib.import_module(f"ingest.parsers.{module}")
     for format_name in ("docx", "pptx", "msg"):
         load_partitioner(format_name)
-    parse(b"A first sentence warms up what loads on first use.\n", name="warm.txt")
-    block = Block(BlockKind.PARAGRAPH, 0, 10)
-    chunk_document(ParsedDocument("text/plain", "", "Warm start", (block,)), title="", settings=chunking)
+    for name, content in samples().items():
+        chunk_document(parse(content, name=name), title="", settings=chunking)
 
 
 class _Zygote:
@@ -96,6 +136,9 @@ class _Zygote:
         self._control = control
         self._limits = limits
         self._children: dict[int, _Child] = {}
+        # What every child starts with; only what it adds says something about its document.
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self._own_bytes = pages * resource.getpagesize()
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
 
@@ -150,7 +193,7 @@ class _Zygote:
         report = {
             "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
             "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
-            "peak_bytes": usage.ru_maxrss * 1024,
+            "peak_bytes": max(0, usage.ru_maxrss * 1024 - self._own_bytes),
         }
         with contextlib.suppress(BrokenPipeError):
             os.write(child.status_fd, json.dumps(report).encode())
@@ -192,15 +235,17 @@ def _close_all_but(*kept: int) -> None:
     os.close(null)
 
 
-def _confine(scratch: Path, limits: _Limits) -> None:
+def _confine(scratch: Path, limits: _Limits) -> dict[str, bool]:
+    """Shut this process in. Returns which of the layers that a kernel may lack are there."""
     os.chdir(scratch)
     tempfile.tempdir = str(scratch)
     sys.dont_write_bytecode = True
     renounce_privileges()
     limit_resources(memory_bytes=limits.memory_bytes, cpu_s=limits.cpu_s, file_bytes=limits.file_bytes)
-    if not confine_files(readable=_readable_paths(limits.chunking), writable=scratch):
+    landlock = confine_files(readable=_readable_paths(limits.chunking), writable=scratch)
+    if not landlock:
         forbid_file_writes()
-    forbid_system_calls()
+    return {"landlock": landlock, "seccomp": forbid_system_calls()}
 
 
 def _readable_paths(chunking: ChunkingSettings) -> list[Path]:
@@ -236,11 +281,14 @@ def _beating(beat: _Heartbeat) -> Iterator[None]:
 
 def _answer(request: dict[str, object], chunking: ChunkingSettings, input_fd: int, beat: _Heartbeat) -> bytes:
     try:
-        document = parse(_read_all(input_fd), name=str(request["name"]), beat=beat)
+        members = _Members(int(str(request["max_files"])), int(str(request["max_bytes"])))
+        # Where no file may be written (`_confine`), none can be handed over either.
+        keep = members.keep if request["opens"] and resource.getrlimit(resource.RLIMIT_FSIZE)[0] else None
+        document = parse(_read_all(input_fd), name=str(request["name"]), beat=beat, keep=keep)
         title = document.title or str(request["title"])
         with _beating(beat):
             chunks = chunk_document(document, title=title, settings=chunking)
-        return encode_extraction(Extraction(document, chunks))
+        return encode_extraction(Extraction(document, chunks, tuple(members.found)))
     except DocumentError as error:
         return encode_error(error.code, error.message)
     except MemoryError:
@@ -248,6 +296,37 @@ def _answer(request: dict[str, object], chunking: ChunkingSettings, input_fd: in
     except Exception as error:  # noqa: BLE001
         # The edge of this process: what is left is a defect of ours, told by its kind and never by its text.
         return encode_error("parser_crashed", f"the parser stopped: {type(error).__name__}")
+
+
+class _Members:
+    """Puts the files found inside into the scratch folder, which is the working folder, within the budget."""
+
+    def __init__(self, max_files: int, max_bytes: int) -> None:
+        self.found: list[FoundFile] = []
+        self._max_files = max_files
+        self._left_bytes = max_bytes
+
+    def keep(self, member: PackedMember) -> None:
+        number, name = len(self.found), printable_name(member.name)
+        if number >= self._max_files:
+            raise ExpansionError(
+                "there are more files inside, or files deeper inside, than the budget allows"
+            )
+        try:
+            content = member.read()
+        except ExpansionError:
+            raise
+        except DocumentError as error:
+            self.found.append(FoundFile(name, 0, error.code, error.message))
+            return
+        self._left_bytes -= len(content)
+        if self._left_bytes < 0:
+            raise ExpansionError("the files inside have more bytes than the budget allows")
+        if not content:
+            self.found.append(FoundFile(name, 0, EmptyFileError.code, "the file has no bytes"))
+            return
+        Path(scratch_name(number)).write_bytes(content)
+        self.found.append(FoundFile(name, len(content)))
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -12,7 +12,7 @@ import unicodedata
 from datetime import datetime
 from typing import Any, Final
 
-from ingest.document import Block, BlockKind, ChunkDraft, Extraction, ParsedDocument
+from ingest.document import Block, BlockKind, ChunkDraft, Extraction, FoundFile, ParsedDocument
 from ingest.errors import (
     CorruptError,
     DocumentError,
@@ -45,6 +45,11 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]{1,100}")
 
 
+def error_for(code: str, message: str) -> DocumentError:
+    """The error that a parser process reported by its code."""
+    return ERRORS_BY_CODE[code](message or code)
+
+
 def encode_error(code: str, message: str) -> bytes:
     """An answer that says why there is no document."""
     return json.dumps({"error": code, "message": message[:_MAX_MESSAGE_CHARACTERS]}).encode()
@@ -62,6 +67,7 @@ def encode_extraction(extraction: Extraction) -> bytes:
         "modified_at": document.modified_at.isoformat() if document.modified_at else None,
         "warnings": document.warnings,
         "metadata": document.metadata,
+        "members": [[f.name, f.size_bytes, f.error_code, f.error_message[:300]] for f in extraction.found],
         "chunks": [
             [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens] for c in extraction.chunks
         ],
@@ -91,7 +97,8 @@ def decode_answer(payload: bytes) -> Extraction:
 
 
 def _extraction(answer: dict[str, Any]) -> Extraction:
-    text = _text(answer["text"])
+    found = tuple(_found(fields) for fields in answer.get("members", []))
+    text = _text(answer["text"]) if answer["text"] or not found else ""
     modified_at = answer["modified_at"]
     document = ParsedDocument(
         media_type=_matching(_MEDIA_TYPE, answer["media_type"]),
@@ -108,9 +115,17 @@ def _extraction(answer: dict[str, Any]) -> Extraction:
     if document.modified_at is not None and document.modified_at.tzinfo is None:
         raise ValueError("a date without a zone")
     chunks = tuple(_chunk(position, fields, text) for position, fields in enumerate(answer["chunks"]))
-    if not chunks:
+    if bool(chunks) != bool(text):
         raise ValueError("a text without chunks")
-    return Extraction(document, chunks)
+    return Extraction(document, chunks, found)
+
+
+def _found(fields: list[Any]) -> FoundFile:
+    name, size, code, message = fields
+    _check_counts(size)
+    if code and code not in ERRORS_BY_CODE:
+        raise ValueError("no such error")
+    return FoundFile(_line(name), size, _line(code), _line(message, _MAX_MESSAGE_CHARACTERS))
 
 
 def _text(value: object) -> str:
@@ -138,7 +153,7 @@ def _blocks(rows: list[list[Any]], text: str) -> tuple[Block, ...]:
             raise ValueError("a header that is not the first row")
         blocks.append(Block(BlockKind(kind), start, end, level, _page(page), header))
         expected = end + 2
-    if expected != len(text) + 2:
+    if expected != (len(text) + 2 if text else 0):
         raise ValueError("text outside of blocks")
     return tuple(blocks)
 

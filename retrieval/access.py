@@ -94,6 +94,18 @@ def permits(acl: Acl, principal: Principal) -> bool:
     return acl.owner == principal.user_id or not ids.isdisjoint(acl.allow)
 
 
+def narrowed(acl: Acl, bound: Acl) -> Acl:
+    """The access list without anybody whom `bound` does not let in: what `narrowed` permits, `bound` permits.
+
+    Lists are compared name by name: a user whom `bound` lets in only as a member of a group is left out. The
+    owner is that of `bound`.
+    """
+    allow = acl.allow if EVERYONE in bound.allow else acl.allow & bound.allow
+    if EVERYONE in acl.allow:
+        allow |= bound.allow
+    return Acl(bound.owner, allow, acl.deny | bound.deny)
+
+
 def filter_for(principal: Principal) -> AccessFilter:
     """The same rule as `permits`, as a condition that an index can evaluate."""
     return AccessFilter(frozenset(hash_principal(principal_id) for principal_id in principal.ids))

@@ -260,6 +260,11 @@ def pushed_key(document_id: DocumentId) -> str:
     return f"pushed/{document_id}"
 
 
+def found_key(document_id: DocumentId) -> str:
+    """Blob key of the bytes of a document that was found inside another one."""
+    return f"found/{document_id}"
+
+
 def text_key(version_id: VersionId) -> str:
     """Blob key of a version's extracted text and blocks (gzipped JSON)."""
     return f"text/{version_id}"

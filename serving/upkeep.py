@@ -78,8 +78,11 @@ def compare_index(settings: Settings) -> IndexComparison:
         return IndexComparison(record.fingerprint, expected, len(wanted - present), len(present - wanted))
 
 
-def probe_parser(settings: Settings) -> str:
-    """Parse a few words in the sandbox, as every file is; returns what was read.
+def probe_parser(settings: Settings) -> tuple[str, dict[str, bool]]:
+    """Parse a few words in the sandbox, as every file is.
+
+    Returns:
+        What was read, and the layers of the sandbox with whether this machine has them.
 
     Raises:
         IngestError: The sandbox does not start, or does not read them.
@@ -93,6 +96,7 @@ def probe_parser(settings: Settings) -> str:
         chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
         extractor = SandboxExtractor(SandboxSettings(scratch_dir=scratch, chunking=chunking, max_children=1))
         try:
-            return extractor.extract(file, name=file.name, title="probe").document.text
+            read = extractor.extract(file, name=file.name, title="probe").document.text
+            return read, extractor.protections()
         finally:
             extractor.close()

@@ -9,17 +9,20 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ingest.adapters import sql_versions as versions
+from ingest.adapters.sql_children import lineage_of, take_in
 from ingest.errors import IngestError, ListingShrankError
 from ingest.ports import (
+    FoundDocument,
     IndexableChunk,
     IndexTarget,
     Known,
+    Lineage,
     ListedDocument,
     Run,
     StagedVersion,
 )
 from retrieval.access import Acl
-from retrieval.adapters.sql import jobs
+from retrieval.adapters.sql import families, jobs
 from retrieval.adapters.sql.acls import write_acl
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import missed_by
@@ -44,7 +47,7 @@ from retrieval.corpus import (
     indexed_text,
 )
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError, RefdeskError
-from retrieval.jobs import FORCE, JobKind, JobState, Lease
+from retrieval.jobs import FORCE, JobKind, Lease
 
 
 class SqlDocumentStore:
@@ -66,7 +69,8 @@ class SqlDocumentStore:
     def known(self, source_id: SourceId) -> dict[str, Known]:
         """See `DocumentStore.known`."""
         with self._database.read() as session:
-            rows = list(session.scalars(select(DocumentRow).where(DocumentRow.source_id == source_id)))
+            listed = (DocumentRow.source_id == source_id, DocumentRow.parent_id.is_(None))
+            rows = list(session.scalars(select(DocumentRow).where(*listed)))
             acls = read_acls(session, rows)
         return {row.external_id: _to_known(row, acls[row.id]) for row in rows}
 
@@ -112,6 +116,7 @@ class SqlDocumentStore:
                 row.fingerprint = item.fingerprint
                 if _take_over(session, row, source, item, now):
                     changed.append(document_id)
+            changed += map(DocumentId, families.descendant_ids(session, changed))
         return changed
 
     def bury(self, document_ids: Sequence[DocumentId]) -> list[ChunkId]:
@@ -119,28 +124,9 @@ class SqlDocumentStore:
         now = self._clock()
         chunk_ids: list[ChunkId] = []
         with self._database.write() as session:
-            for batch in batches(document_ids, 500):
+            buried = families.bury(session, document_ids, now, requested_by="desk")
+            for batch in batches(buried, 500):
                 chunk_ids += _chunk_ids(session, batch)
-                session.execute(
-                    update(DocumentRow)
-                    .where(DocumentRow.id.in_(batch))
-                    .values(state=DocumentState.DELETED, deleted_at=now, updated_at=now, live_version_id=None)
-                )
-                session.execute(
-                    update(VersionRow)
-                    .where(VersionRow.document_id.in_(batch), VersionRow.replaced_at.is_(None))
-                    .values(replaced_at=now)
-                )
-                session.execute(
-                    update(JobRow)
-                    .where(JobRow.document_id.in_(batch), JobRow.finished_at.is_(None))
-                    .values(state=JobState.CANCELLED, active_key=None, lease_token="", finished_at=now)
-                )
-                for document_id in batch:  # whoever does the removal may die before it is done
-                    request = JobRequest(
-                        JobKind.INDEX, "desk", "deleted", document_id=DocumentId(document_id), priority=4
-                    )
-                    jobs.accept(session, request, now)
         return chunk_ids
 
     def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
@@ -188,7 +174,12 @@ class SqlDocumentStore:
             session.add_all(versions.new_chunks(version))
 
     def publish(
-        self, lease: Lease, version_id: VersionId, written: Collection[str] | None = None
+        self,
+        lease: Lease,
+        version_id: VersionId,
+        *,
+        written: Collection[str] | None = None,
+        found: Sequence[FoundDocument] | None = None,
     ) -> list[ChunkId] | None:
         """See `DocumentStore.publish`."""
         now = self._clock()
@@ -216,10 +207,21 @@ class SqlDocumentStore:
             document.warnings = list(version.facts.get("warnings", []))
             document.state, document.attempts, document.updated_at = DocumentState.LIVE, 0, now
             document.error_code, document.error_message, document.retryable = "", "", False
+            buried = [] if found is None else take_in(session, document, found, lease.job, now)
             replaced = select(ChunkRow.id).where(
                 ChunkRow.document_id == document.id, ChunkRow.version_id != version_id
             )
-            return [ChunkId(id_) for id_ in session.scalars(replaced)]
+            return [ChunkId(id_) for id_ in session.scalars(replaced)] + _chunk_ids(session, buried)
+
+    def lineage(self, document_id: DocumentId) -> Lineage:
+        """See `DocumentStore.lineage`."""
+        with self._database.read() as session:
+            return lineage_of(session, document_id)
+
+    def family(self, document_id: DocumentId) -> list[DocumentId]:
+        """See `DocumentStore.family`."""
+        with self._database.read() as session:
+            return [document_id, *map(DocumentId, families.descendant_ids(session, [document_id]))]
 
     def document_ids(self, source_id: SourceId) -> list[DocumentId]:
         """See `DocumentStore.document_ids`."""
@@ -385,10 +387,11 @@ def _take_over(
     session: Session, row: DocumentRow, source: Source, item: ListedDocument, now: datetime
 ) -> bool:
     """Copy a listing's details onto a document. Returns whether its access list changed."""
-    row.source_title, row.url, row.tags = item.title, item.url, list(item.tags)
+    row.source_title, row.url, row.tags, row.parent_id = item.title, item.url, list(item.tags), None
     if item.title:
         row.title = item.title
     row.superseded_by, row.modified_at, row.updated_at = item.superseded_by, item.modified_at, now
+    families.pass_on_details(session, row)
     if row.acl_origin == "manual":
         return False
     return write_acl(session, row, item.acl or source.default_acl)

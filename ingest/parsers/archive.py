@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 import zlib
@@ -13,10 +14,12 @@ from ingest.parsers.xml_tree import Element, child_text, parse_xml
 
 MAX_ENTRIES = 10_000
 MAX_UNPACKED_BYTES = 200 * 1024 * 1024
+MAX_MEMBER_BYTES = 60 * 1024 * 1024
 MAX_RATIO = 200
 # A small file may pack well without harm: an empty sheet of styles reaches a ratio of several hundred.
 MIN_BYTES_FOR_RATIO = 20 * 1024 * 1024
 MAX_DEPTH = 3
+_NOT_NESTED = MAX_DEPTH + 1
 _END_RECORD_BYTES = 22 + 65_535
 
 _NESTED_SUFFIXES = (".zip", ".docx", ".xlsx", ".pptx", ".odt", ".jar", ".epub")
@@ -38,7 +41,7 @@ def check_budget(content: bytes, *, nested: bool = False) -> None:
     """
     if declared_entries(content) > MAX_ENTRIES:
         raise ExpansionError(f"the archive holds more than {MAX_ENTRIES} entries")
-    _check(content, 1 if nested else MAX_DEPTH, [MAX_ENTRIES, MAX_UNPACKED_BYTES])
+    _check(content, 1 if nested else _NOT_NESTED, [MAX_ENTRIES, MAX_UNPACKED_BYTES])
 
 
 def _check(content: bytes, depth: int, left: list[int]) -> None:
@@ -54,20 +57,24 @@ def _check(content: bytes, depth: int, left: list[int]) -> None:
             raise ExpansionError(f"the archive would unpack to {unpacked} bytes from {len(content)}")
         if packed > len(content) + 1024:
             raise ExpansionError("the archive's members overlap")
-        if any(member.flag_bits & 1 for member in members):
+        # Of an archive, what is not encrypted can be read; a document needs all of its parts.
+        locked = [bool(member.flag_bits & 1) for member in members if not member.is_dir()]
+        if any(locked) and (depth == _NOT_NESTED or all(locked)):
             raise EncryptedError("the archive is encrypted with a password")
         for member in members:
-            if depth < MAX_DEPTH + 1 and member.filename.lower().endswith(_NESTED_SUFFIXES):
+            if depth < _NOT_NESTED and member.filename.lower().endswith(_NESTED_SUFFIXES):
                 _check_member(archive, member, depth, left)
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, depth: int, left: list[int]) -> None:
-    inner = read_member(archive, member.filename)
-    if not inner.startswith(b"PK"):
-        return
-    if depth >= MAX_DEPTH:
-        raise ExpansionError(f"archives are nested more than {MAX_DEPTH} deep")
-    _check(inner, depth + 1, left)
+    # A member that is damaged or locked fails by itself, as the document that it becomes.
+    with contextlib.suppress(CorruptError, EncryptedError):
+        inner = read_member(archive, member)
+        if not inner.startswith(b"PK"):
+            return
+        if depth >= MAX_DEPTH:
+            raise ExpansionError(f"archives are nested more than {MAX_DEPTH} deep")
+        _check(inner, depth + 1, left)
 
 
 def declared_entries(content: bytes) -> int:
@@ -88,7 +95,7 @@ def open_archive(content: bytes) -> zipfile.ZipFile:
         raise CorruptError("the zip container is damaged or cut off") from error
 
 
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+def read_member(archive: zipfile.ZipFile, name: str | zipfile.ZipInfo) -> bytes:
     """One member's bytes, never more than its entry promised.
 
     Raises:

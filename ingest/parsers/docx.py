@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest.errors import CorruptError
 from ingest.parsers.archive import core_properties, open_archive, read_xml
+from ingest.parsers.embedded import embedded_files
 from ingest.parsers.office_package import repaired_package
 from ingest.parsers.part import Draft, Part, Source, paragraph
 from ingest.parsers.unstructured_elements import load_partitioner, to_parts
@@ -25,7 +26,13 @@ def read(source: Source) -> Draft:
     source.beat()
     elements = partition_docx(file=io.BytesIO(package), include_page_breaks=False, languages=[""])
     source.beat()
-    return Draft(_parts(elements, package), title, modified_at, {"author": author})
+    return Draft(
+        _parts(elements, package),
+        title,
+        modified_at,
+        {"author": author},
+        members=embedded_files(source.content),
+    )
 
 
 def _parts(elements: list[Any], package: bytes) -> Iterator[Part]:

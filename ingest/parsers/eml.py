@@ -6,16 +6,19 @@ import email
 import email.policy
 from collections.abc import Iterator
 from email.message import Message
+from functools import partial
 
 from ingest.errors import CorruptError, EncryptedError
 from ingest.parsers.dates import parse_mail_date
 from ingest.parsers.html import read_markup
-from ingest.parsers.part import Draft, Part, Source, paragraph
+from ingest.parsers.part import Draft, PackedMember, Part, Source, paragraph
 from ingest.parsers.text import read_plain
 from ingest.parsers.text_decoding import decode_text
 
 _SHOWN = ("Subject", "From", "To", "Cc", "Date")
 _MAX_DEPTH = 20
+_SILENT = ("image", "audio", "video")
+_SIGNATURES = ("application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature")
 
 
 def read(source: Source) -> Draft:
@@ -37,6 +40,7 @@ def read(source: Source) -> Draft:
         _header(message, "Subject"),
         parse_mail_date(_header(message, "Date")),
         {"author": _header(message, "From")},
+        members=(PackedMember(name, partial(_content, leaf)) for name, leaf in _attachments(leaves)),
     )
 
 
@@ -77,6 +81,32 @@ def _parts(message: Message, leaves: list[Message]) -> Iterator[Part]:
     names = [name for leaf in leaves if (name := _file_name(leaf))]
     if names:
         yield paragraph(f"Attachments: {', '.join(names)}")
+
+
+def _attachments(leaves: list[Message]) -> Iterator[tuple[str, Message]]:
+    """Attached files and messages with their names; pictures, sound and signatures have no text to find."""
+    for leaf in leaves:
+        kind = leaf.get_content_type()
+        if kind == "message/rfc822":
+            inner = leaf.get_payload()
+            first = inner[0] if isinstance(inner, list) and inner else None
+            subject = _header(first, "Subject") if isinstance(first, Message) else ""
+            yield _file_name(leaf) or f"{' '.join(subject.split())[:80] or 'message'}.eml", leaf
+        elif leaf.get_content_maintype() in _SILENT or kind in _SIGNATURES:
+            continue
+        elif (name := _file_name(leaf)) or leaf.get_content_disposition() == "attachment":
+            yield name or "attachment", leaf
+
+
+def _content(leaf: Message) -> bytes:
+    payload = leaf.get_payload()
+    try:
+        if isinstance(payload, list):
+            return b"\n".join(part.as_bytes() for part in payload[:1] if isinstance(part, Message))
+        content = leaf.get_payload(decode=True)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CorruptError(f"the attachment cannot be decoded: {type(error).__name__}") from error
+    return content if isinstance(content, bytes) else b""
 
 
 def _file_name(leaf: Message) -> str:

@@ -10,8 +10,10 @@ from oxmsg import Message
 
 from ingest.errors import EncryptedError
 from ingest.parsers.dates import in_utc
-from ingest.parsers.part import Draft, Part, Source, paragraph
+from ingest.parsers.part import Draft, PackedMember, Part, Source, paragraph
 from ingest.parsers.unstructured_elements import load_partitioner, to_parts
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".emf", ".wmf", ".webp", ".svg", ".tif", ".tiff")
 
 
 def read(source: Source) -> Draft:
@@ -33,6 +35,7 @@ def read(source: Source) -> Draft:
         message.subject or "",
         in_utc(sent_at) if sent_at else None,
         {"author": message.sender or ""},
+        members=_members(message),
     )
 
 
@@ -48,6 +51,14 @@ def _parts(message: Any, headers: str, elements: list[Any]) -> Iterator[Part]:
     names = [str(attachment.file_name) for attachment in message.attachments if attachment.file_name]
     if names:
         yield paragraph(f"Attachments: {', '.join(names)}")
+
+
+def _members(message: Any) -> Iterator[PackedMember]:
+    """Attached files; pictures have no text to find, attached messages and links have no bytes of their own."""
+    for attachment in message.attachments:
+        name = str(attachment.file_name or "attachment")
+        if not name.lower().endswith(_PICTURES) and attachment.file_bytes:
+            yield PackedMember(name, lambda attachment=attachment: bytes(attachment.file_bytes))  # type: ignore[misc]
 
 
 def _level(element: Any) -> int:

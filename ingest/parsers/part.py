@@ -43,11 +43,26 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedMember:
+    """A file inside the file: an archive's member, a mail's attachment, an embedded workbook.
+
+    Attributes:
+        name: As stated inside, path and all; not to be trusted.
+        read: Gives its bytes, at most once and in the order in which members come. Raises `DocumentError`.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A parser's answer.
 
     Attributes:
         parts: May be a generator: it is read once, and only until the text limit is reached.
+        members: Files inside; may be a generator as well.
+        is_container: Files inside were kept, so that having no text is no failure.
     """
 
     parts: Iterable[Part]
@@ -55,6 +70,8 @@ class Draft:
     modified_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    members: Iterable[PackedMember] = ()
+    is_container: bool = False
 
 
 def heading(text: str, level: int, page: int | None = None) -> Part:

@@ -10,6 +10,7 @@ from typing import Any
 from pptx import Presentation
 
 from ingest.parsers.archive import core_properties, open_archive
+from ingest.parsers.embedded import embedded_files
 from ingest.parsers.office_package import repaired_package
 from ingest.parsers.part import Draft, Part, Source, paragraph
 from ingest.parsers.unstructured_elements import load_partitioner, to_parts
@@ -24,7 +25,9 @@ def read(source: Source) -> Draft:
     source.beat()
     elements = partition_pptx(file=io.BytesIO(package), include_page_breaks=False, languages=[""])
     parts = _with_notes(to_parts(elements, level=_level), _notes(package))
-    return Draft(parts, _real_title(title), modified_at, {"author": author})
+    return Draft(
+        parts, _real_title(title), modified_at, {"author": author}, members=embedded_files(source.content)
+    )
 
 
 def _with_notes(parts: Iterable[Part], notes: dict[int, str]) -> Iterator[Part]:

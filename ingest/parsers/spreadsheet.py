@@ -18,6 +18,7 @@ from python_calamine import (
 from ingest import media_types as types
 from ingest.errors import CorruptError, EncryptedError
 from ingest.parsers.archive import core_properties, open_archive
+from ingest.parsers.embedded import embedded_files
 from ingest.parsers.part import Draft, Part, Source, heading, table
 
 Cell = int | float | str | bool | datetime.time | datetime.date | datetime.datetime | datetime.timedelta
@@ -42,7 +43,8 @@ def read(source: Source) -> Draft:
     if source.media_type in (types.XLSX, types.XLSB):
         with open_archive(source.content) as archive:
             title, author, modified_at = core_properties(archive)
-    return Draft(_parts(workbook, source), title, modified_at, {"author": author})
+    members = embedded_files(source.content)
+    return Draft(_parts(workbook, source), title, modified_at, {"author": author}, members=members)
 
 
 def _parts(workbook: CalamineWorkbook, source: Source) -> Iterator[Part]:

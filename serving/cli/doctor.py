@@ -124,10 +124,14 @@ def _index(settings: Settings) -> Check:
 def _parser(settings: Settings) -> Check:
     from serving.upkeep import probe_parser
 
-    read = probe_parser(settings)
+    read, layers = probe_parser(settings)
     if "parser answers" not in read:
         return Check("parser", "failed", "the sandbox read something else", "Look at the desk's log.")
-    return Check("parser", "ok", "a file was read in the sandbox")
+    missing = ", ".join(name for name, is_there in layers.items() if not is_there)
+    if not missing:
+        return Check("parser", "ok", f"a file was read in the sandbox; layers: {', '.join(layers)}")
+    advice = "docs/parsing.md says what each layer does and what holds without it."
+    return Check("parser", "ok", f"a file was read in the sandbox; not on this machine: {missing}", advice)
 
 
 def _disk(settings: Settings) -> Check:

@@ -163,6 +163,7 @@ def document_out(
     """A document's record."""
     return schemas.DocumentOut(
         id=document.id,
+        parent_id=document.parent_id,
         source_id=document.source_id,
         external_id=document.external_id,
         title=document.title,

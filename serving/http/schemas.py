@@ -261,10 +261,12 @@ class ExplanationOut(Outgoing):
 class DocumentOut(Outgoing):
     """A document's record. `acl` shows to those who may change it.
 
-    `explanation` is null for a document that is live.
+    `explanation` is null for a document that is live. `parent_id` names the document that this one was found
+    in (a mail's attachment, an archive's file); whoever may read this one may read that one, too.
     """
 
     id: str
+    parent_id: str | None
     source_id: str
     external_id: str
     title: str

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ingest.document import Block, BlockKind, ChunkDraft, Extraction, ParsedDocument
+from ingest.document import Block, BlockKind, ChunkDraft, Extraction, Intake, ParsedDocument
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.adapters.folder_blobs import FolderBlobs
 from retrieval.adapters.sql import jobs as sql_jobs
@@ -127,7 +127,7 @@ class InlineExtractor:
     def __init__(self, poison: str) -> None:
         self._poison = poison
 
-    def extract(self, path: Path, *, name: str, title: str) -> Extraction:
+    def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """See `Extractor.extract`."""
         if self._poison and self._poison in name:
             os.killpg(0, signal.SIGKILL)

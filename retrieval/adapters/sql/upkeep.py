@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from retrieval.access import Acl
-from retrieval.adapters.sql import jobs
+from retrieval.access import Acl, narrowed
+from retrieval.adapters.sql import families, jobs
 from retrieval.adapters.sql.acls import write_acl
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
-from retrieval.adapters.sql.models import DocumentRow, JobRow, VersionRow
-from retrieval.adapters.sql.rows import to_job
+from retrieval.adapters.sql.models import DocumentRow, JobRow
+from retrieval.adapters.sql.rows import read_acls, to_job
 from retrieval.corpus import DocumentId, DocumentState, JobId, Source, document_id_for
-from retrieval.errors import NotFoundError
+from retrieval.errors import ConflictError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Job, JobKind, JobState
 
 CANCELLED = "cancelled"
@@ -97,10 +96,15 @@ class SqlUpkeep:
             return to_job(active)
 
     def set_acl(self, document_id: DocumentId, acl: Acl, *, requested_by: str) -> Job:
-        """Set a document's access list by hand. It counts from this commit on; the job tells the index."""
+        """Set a document's access list by hand. It counts from this commit on; the job tells the index.
+
+        Raises:
+            ConflictError: The document was found inside another one, which not all of these may read.
+        """
         now = self._clock()
         with self._database.write() as session:
             row = _living(session, document_id)
+            acl = _bounded(session, row, acl)
             row.acl_origin, row.updated_at = "manual", now
             write_acl(session, row, acl)
             active = _active_job(session, document_id)
@@ -115,18 +119,7 @@ class SqlUpkeep:
         now = self._clock()
         with self._database.write() as session:
             row = _living(session, document_id)
-            row.state, row.deleted_at, row.updated_at = DocumentState.DELETED, now, now
-            row.live_version_id = None
-            session.execute(
-                update(VersionRow)
-                .where(VersionRow.document_id == document_id, VersionRow.replaced_at.is_(None))
-                .values(replaced_at=now)
-            )
-            session.execute(
-                update(JobRow)
-                .where(JobRow.document_id == document_id, JobRow.finished_at.is_(None))
-                .values(state=JobState.CANCELLED, active_key=None, lease_token="", finished_at=now)
-            )
+            families.bury(session, [row.id], now, requested_by=requested_by)
             return to_job(_accept(session, document_id, requested_by, "deleted", {}, now))
 
     def settle_cancelled(self, job_id: JobId) -> None:
@@ -156,6 +149,17 @@ def requeue_document(
     job = _accept(session, DocumentId(row.id), requested_by, "re-index", {FORCE: True}, now)
     job.run_id = run_id or job.run_id
     return job
+
+
+def _bounded(session: Session, row: DocumentRow, acl: Acl) -> Acl:
+    """The list for a document found inside another one: whoever may not read that one is shut out here, too."""
+    if row.parent_id is None:
+        return acl
+    parent = session.get_one(DocumentRow, row.parent_id)
+    fitting = narrowed(acl, read_acls(session, [parent])[parent.id])
+    if (fitting.owner, fitting.allow) != (acl.owner, acl.allow):
+        raise ConflictError("a document found inside another one cannot be shared with more people than that")
+    return fitting
 
 
 def _living(session: Session, document_id: DocumentId) -> DocumentRow:
@@ -218,11 +222,12 @@ def _take_over(
 ) -> None:
     """Copy what the client states onto the document. A deleted one that comes back counts as new."""
     is_new = is_new or row.deleted_at is not None
-    row.source_title, row.url, row.tags = pushed.title, pushed.url, list(pushed.tags)
+    row.source_title, row.url, row.tags, row.parent_id = pushed.title, pushed.url, list(pushed.tags), None
     if pushed.title:
         row.title = pushed.title
     row.superseded_by, row.modified_at, row.updated_at = pushed.superseded_by, pushed.modified_at, now
     row.fingerprint, row.size_bytes = pushed.fingerprint, pushed.size_bytes
+    families.pass_on_details(session, row)
     if is_new:
         row.acl_origin = "source"
     if row.acl_origin == "manual":

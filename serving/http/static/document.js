@@ -14,6 +14,7 @@ const CHUNKS = 200;
 
 let run = 0;
 let text = null;
+let parent = null;
 
 async function load() {
   const mine = (run += 1);
@@ -21,6 +22,8 @@ async function load() {
     const item = await get(address);
     if (mine !== run) return;
     document.title = `${item.title} · Refdesk`;
+    parent = item.parent_id ? await get(`/documents/${encodeURIComponent(item.parent_id)}`).catch(() => null) : null;
+    if (mine !== run) return;
     showHead(item);
     await loadText(item, mine);
   } catch (problem) {
@@ -30,6 +33,12 @@ async function load() {
 }
 
 async function loadText(item, mine) {
+  if (item.warnings.includes("container")) {
+    const words = "This file has no text of its own. What was found in it stands in documents of their own.";
+    const href = `/documents?path=${encodeURIComponent(`${item.external_id}!/`)}`;
+    fill(byId("text"), h("div", { class: "notice" }, icon("info"), h("p", {}, words, " ", h("a", { href }, "See them"))));
+    return;
+  }
   if (!item.version) {
     fill(byId("text"), notYet(item));
     return;
@@ -70,6 +79,7 @@ function showHead(item, job = null) {
       facts.filter(Boolean).map((fact) => h("span", { class: "fact" }, fact)),
       h("span", { class: "fact" }, "modified ", day(item.modified_at)),
       h("span", { class: "fact" }, `owner ${item.owner}`),
+      parent ? h("span", { class: "fact", dir: "auto", id: "parent" }, "in ", h("a", { href: `/documents/${encodeURIComponent(parent.id)}` }, parent.title)) : null,
       h("span", { class: "fact", dir: "auto" }, item.external_id),
     ),
     item.explanation && !job ? trouble(item) : null,

@@ -84,7 +84,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with ExitStack() as stack:
         corpus = stack.enter_context(open_corpus(settings))
         toolbox = stack.enter_context(open_toolbox(settings, corpus, WorkerSettings()))
-        desk = stack.enter_context(open_desk(settings, corpus, toolbox.indexer.active))
+        desk = stack.enter_context(open_desk(settings, corpus))
         SqlSources(corpus.database, utc_now).create(
             SOURCE, name="garden", kind="folder", location=str(docs), owner=UserId("local")
         )
