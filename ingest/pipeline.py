@@ -6,6 +6,7 @@ import gzip
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.document import Extraction, ParsedDocument
-from ingest.errors import EmptyFileError
+from ingest.errors import DocumentError, EmptyFileError
 from ingest.indexing import Indexer
 from ingest.ports import (
     Connector,
@@ -134,6 +135,14 @@ class Pipeline:
         self._store.confirm_access(document.id, epoch)
         self._indexer.apply_access([document.id] if self._store.access_epoch(document.id)[1] != epoch else [])
         self._indexer.remove(replaced)
+
+    def warm_up(self) -> None:
+        """Start the parser's process, which the first document would wait for by seconds."""
+        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._settings.scratch_dir) as file, suppress(DocumentError):
+            file.write(b"A few words.")
+            file.flush()
+            self._extractor.extract(Path(file.name), name="words.txt", title="")
 
     def _fetch(self, document: Document) -> bytes:
         self._store.set_state(document.id, DocumentState.FETCHING)
