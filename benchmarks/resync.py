@@ -216,7 +216,7 @@ def _move(bench: Bench, n_moves: int) -> dict[str, Any]:
 def _edit(bench: Bench) -> dict[str, Any]:
     """Seconds from saving one file to finding its new words, five times, on a desk that is at rest."""
     _until(lambda: not bench.desk.jobs.unfinished(), 120)
-    time.sleep(3)
+    time.sleep(15)  # a desk that has just started warms its parser first
     path = next(path for path in sorted(bench.live()) if path.endswith(".md"))
     spent = []
     for number in range(5):

@@ -6,13 +6,14 @@ import gzip
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ingest.document import Extraction, FoundFile, ParsedDocument
-from ingest.errors import EmptyFileError, FetchFailedError
+from ingest.errors import EmptyFileError, FetchFailedError, IngestError
 from ingest.indexing import Indexer, Vectors
 from ingest.members import member_ids, room_for
 from ingest.ports import (
@@ -173,6 +174,14 @@ class Pipeline:
         self._indexer.apply_access(self._stale_family(document_id))
         self._indexer.remove(replaced)
         self._reach("remove")
+
+    def warm_up(self) -> None:
+        """Start the parser's process, which the first document would wait for by seconds."""
+        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._settings.scratch_dir) as file, suppress(IngestError):
+            file.write(b"A few words.")
+            file.flush()
+            self._extractor.extract(Path(file.name), name="words.txt", title="")
 
     def _write_and_publish(
         self, lease: Lease, version_id: VersionId, points: _Points, found: Sequence[FoundDocument]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator
@@ -82,6 +83,9 @@ def open_embedded(
         _load_directory(settings.directory, desk)
         stack.enter_context(_working(toolbox, worker_settings))
         if watch:
+            warming = threading.Thread(target=toolbox.pipeline.warm_up, name="warm-up", daemon=True)
+            warming.start()  # the first edit is to be searchable as quickly as the next ones
+            stack.callback(warming.join)
             watchers = Watchers(desk.corpus.every_source, toolbox.jobs)
             watchers.start()
             stack.callback(watchers.stop)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Document, SourceId
 from retrieval.indexes import Encoders
-from retrieval.jobs import TASK_NAMES, JobKind
+from retrieval.jobs import PATHS, TASK_NAMES, JobKind
 from retrieval.ports import Embedder, Embedding
 from retrieval.query import Query
 from retrieval.search import Search, SearchSettings
@@ -77,8 +79,12 @@ class Bench:
 
     def sync(self) -> dict[str, int]:
         """Sync the folder and work on every job at once; returns the counts of the sync."""
-        request = JobRequest(JobKind.SYNC, "olga", "test", source_id=SourceId("s"))
-        job = self.toolbox.jobs.accept(request)
+        self.toolbox.jobs.accept(JobRequest(JobKind.SYNC, "olga", "test", source_id=SourceId("s")))
+        return self.sync_waiting()
+
+    def sync_waiting(self) -> dict[str, int]:
+        """Work on every job that waits; returns the counts of the newest sync."""
+        (job,) = self.toolbox.jobs.jobs_of(source_id=SourceId("s"), limit=1)
         while messages := self.toolbox.jobs.unsent(limit=100):
             self.toolbox.jobs.mark_sent([message.id for message in messages])
             for message in messages:
@@ -200,3 +206,33 @@ def test_reconciliation_mends_the_index(bench: Bench) -> None:
     again = bench.toolbox.indexer.reconcile()
     assert (again.missing, again.surplus, again.access) == (0, 0, 0)
     assert set(index.chunk_ids()) == bench.toolbox.store.live_chunk_ids()
+
+
+def test_a_moved_file_embeds_nothing(bench: Bench) -> None:
+    """Its title and text stay, so every passage comes from the cache; the old place is gone."""
+
+    def n_remembered() -> int:
+        with closing(sqlite3.connect(bench.docs.parent / "data" / "embeddings.db")) as cache:
+            return int(cache.execute("SELECT count(*) FROM embeddings").fetchone()[0])
+
+    before = n_remembered()
+    (bench.docs / "sub").mkdir()
+    (bench.docs / "travel.md").rename(bench.docs / "sub" / "travel.md")
+    assert bench.sync() == {"added": 1, "unchanged": 1, "deleted": 1}
+    assert bench.search("mileage per kilometre")[0] == "sub/travel.md"
+    assert "travel.md" not in bench.documents()
+    assert n_remembered() == before
+
+
+def test_a_part_of_the_source_is_synced(bench: Bench) -> None:
+    """Only what lies at the paths is compared; the rest waits for a whole sync, which alone makes it fresh."""
+    synced_at = bench.toolbox.store.source(SourceId("s")).synced_at
+    (bench.docs / "travel.md").write_text("# Travel\n\nMileage is 50 cents per kilometre.")
+    (bench.docs / "leave.md").write_text("# Leave\n\nEverybody has 30 days of leave.")
+    request = JobRequest(
+        JobKind.SYNC, "olga", "x", source_id=SourceId("s"), parameters={PATHS: ["travel.md"]}
+    )
+    bench.toolbox.jobs.accept(request)
+    assert bench.sync_waiting() == {"modified": 1}
+    assert bench.toolbox.store.source(SourceId("s")).synced_at == synced_at
+    assert bench.sync() == {"modified": 1, "unchanged": 1}
