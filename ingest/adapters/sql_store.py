@@ -9,13 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from ingest.errors import IngestError
-from ingest.ports import (
-    IndexableChunk,
-    IndexTarget,
-    Known,
-    ListedDocument,
-    StagedVersion,
-)
+from ingest.ports import IndexableChunk, IndexTarget, Known, ListedDocument, StagedVersion
 from retrieval.access import Acl
 from retrieval.adapters.sql import jobs
 from retrieval.adapters.sql.acls import write_acl
