@@ -17,8 +17,9 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from retrieval.settings import Settings, load_settings
+from retrieval.wiring import open_corpus
 from serving.desk import Desk
-from serving.embedded import EmbeddedDesk, open_embedded, request_docs_sync
+from serving.embedded import CorpusOpener, EmbeddedDesk, open_embedded, request_docs_sync
 
 ROOT = Path(__file__).parent.parent
 HANDBOOK = ROOT / "sample" / "handbook"
@@ -59,10 +60,12 @@ def shared_desk() -> AbstractContextManager[Desk]:
 
 
 @contextmanager
-def sample_desk(folder: Path, **overrides: Any) -> Iterator[EmbeddedDesk]:
+def sample_desk(
+    folder: Path, *, opener: CorpusOpener = open_corpus, **overrides: Any
+) -> Iterator[EmbeddedDesk]:
     """A running desk in `folder`, on which everything of the sample handbook is indexed."""
     shutil.copytree(_indexed_sample(), folder, dirs_exist_ok=True)
-    with open_embedded(_settings(folder, **overrides)) as embedded:
+    with open_embedded(_settings(folder, **overrides), opener=opener) as embedded:
         yield embedded
 
 

@@ -58,6 +58,16 @@ def test_a_fresh_desk_stamps_its_index_with_the_fingerprint_of_rebuild(data: Pat
     assert build.fingerprint == expected
 
 
+def test_a_running_desk_is_rebuilt_and_gone_back(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """The command speaks to the desk; it answers from the new index, then from the one before."""
+    built = refdesk_json("rebuild")
+    assert built["chunks"] > 0
+    assert "28 days" in refdesk("ask", "How many days of annual leave do employees get?").stdout
+    gone_back = refdesk_json("rebuild", "--rollback")
+    assert gone_back["index"] != built["index"]
+    assert "28 days" in refdesk("ask", "How many days of annual leave do employees get?").stdout
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "blobs/../../outside"])
 def test_a_forged_backup_writes_nothing_outside(refdesk: Refdesk, tmp_path: Path, name: str) -> None:
     """It is refused as a whole, and nothing is left behind."""
