@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ingest.adapters.sql_store import SqlDocumentStore
 from ingest.indexing import Indexer, OpenIndex, initial_index
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql.index_builds import IndexBuild, SqlIndexBuilds

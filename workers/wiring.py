@@ -11,7 +11,8 @@ from ingest.adapters.sql_store import SqlDocumentStore
 from ingest.indexing import Indexer, OpenIndex, initial_index
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 from ingest.sources.folder import FolderConnector
 from ingest.sources.push import PushConnector
