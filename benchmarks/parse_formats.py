@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.errors import DocumentError
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 
 _MIB = 1024 * 1024

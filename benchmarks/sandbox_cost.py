@@ -23,7 +23,8 @@ from ingest.chunking import chunk_document
 from ingest.document import Extraction
 from ingest.errors import DocumentError
 from ingest.parsing import parse
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 from retrieval.adapters.onnx_embedder import OnnxEmbedder
 from retrieval.settings import load_settings

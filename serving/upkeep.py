@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.adapters.sql_store import SqlDocumentStore
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.indexes import IndexRecord, IndexState, record_in

@@ -17,7 +17,8 @@ from ingest.indexing import ASSUMED_AVERAGE, Indexer
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector, ConnectorParts, Reach, reach_nothing
 from ingest.rebuilding import IndexBuilder, Recipes
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 from ingest.sources import confluence_export, folder, mail, push, s3, slack_export, web
 from ingest.syncing import Syncer

@@ -122,12 +122,9 @@ class SqlDocumentStore:
     def bury(self, document_ids: Sequence[DocumentId]) -> list[ChunkId]:
         """See `DocumentStore.bury`."""
         now = self._clock()
-        chunk_ids: list[ChunkId] = []
         with self._database.write() as session:
             buried = families.bury(session, document_ids, now, requested_by="desk")
-            for batch in batches(buried, 500):
-                chunk_ids += _chunk_ids(session, batch)
-        return chunk_ids
+            return [id_ for batch in batches(buried, 500) for id_ in _chunk_ids(session, batch)]
 
     def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
         """See `DocumentStore.note_sync`."""

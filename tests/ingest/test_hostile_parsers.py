@@ -21,7 +21,8 @@ from ingest.errors import (
     ParserTimeoutError,
     ParserUnavailableError,
 )
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

@@ -28,7 +28,8 @@ from ingest.errors import (
     ParserTimeoutError,
     TooLargeError,
 )
-from ingest.sandbox import SandboxExtractor, SandboxSettings
+from ingest.sandbox import SandboxExtractor
+from ingest.sandbox_budgets import SandboxSettings
 from ingest.sandbox_wire import decode_answer, encode_error
 from ingest.settings import ChunkingSettings
 
@@ -215,7 +216,8 @@ def test_children_die_with_the_desk(tmp_path: Path) -> None:
     script = (
         "import sys, threading, pathlib, time\n"
         "from ingest.settings import ChunkingSettings\n"
-        "from ingest.sandbox import SandboxExtractor, SandboxSettings\n"
+        "from ingest.sandbox import SandboxExtractor\n"
+        "from ingest.sandbox_budgets import SandboxSettings\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "chunking = ChunkingSettings(pathlib.Path(sys.argv[2]))\n"
         "extractor = SandboxExtractor(SandboxSettings(chunking=chunking, scratch_dir=folder / 'scratch'))\n"

@@ -17,6 +17,7 @@ from retrieval.access import (
     hash_principal,
     hashed_denied,
     hashed_readers,
+    narrowed,
     permits,
 )
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
@@ -122,3 +123,12 @@ def _document(id_: str, acl: Acl) -> DocumentRow:
 def _entries(id_: str, acl: Acl) -> list[AclEntryRow]:
     named = [("allow", p) for p in acl.allow] + [("deny", p) for p in acl.deny]
     return [AclEntryRow(document_id=id_, effect=effect, principal_id=p) for effect, p in named]
+
+
+@given(acls, acls, principals)
+def test_a_narrowed_list_lets_nobody_in_whom_the_bound_shuts_out(
+    acl: Acl, bound: Acl, principal: Principal
+) -> None:
+    """What is found inside a document is readable by its readers only, whatever list a person sets on it."""
+    assert permits(bound, principal) or not permits(narrowed(acl, bound), principal)
+    assert narrowed(bound, bound) == bound

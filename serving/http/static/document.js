@@ -35,7 +35,7 @@ async function load() {
 async function loadText(item, mine) {
   if (item.warnings.includes("container")) {
     const words = "This file has no text of its own. What was found in it stands in documents of their own.";
-    const href = `/documents?path=${encodeURIComponent(`${item.external_id}!/`)}`;
+    const href = `/documents?q=${encodeURIComponent(`${item.external_id}!/`)}`;
     fill(byId("text"), h("div", { class: "notice" }, icon("info"), h("p", {}, words, " ", h("a", { href }, "See them"))));
     return;
   }
