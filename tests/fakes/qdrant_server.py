@@ -293,7 +293,7 @@ def _nearest(leg: Body) -> Any:
 def _filter(given: Body | None) -> Any:
     if not given:
         return None
-    clauses = {}
+    clauses: dict[str, Any] = {}
     for name in ("must", "must_not", "should"):
         wanted = given.get(name)
         if wanted:
