@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-
-import pytest
-from celery import Celery
 
 from retrieval.jobs import TASK_NAMES
 from workers.queue import IN_PROCESS_BROKER, MESSAGE_LIFE_S, QUEUES, InProcessWorker, make_app, urgent_queue
 from workers.settings import WorkerSettings
 
 
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    """An application whose worker runs in this process."""
-    app = make_app(IN_PROCESS_BROKER)
-    worker = InProcessWorker(app, concurrency=1)
-    worker.start()
-    yield app
-    worker.stop()
-
-
-def test_pickled_message_is_refused_and_the_worker_goes_on(app: Celery) -> None:
+def test_pickled_message_is_refused_and_the_worker_goes_on() -> None:
     """A message that would be unpickled is dropped unread; the next one in JSON is done."""
+    app = make_app(IN_PROCESS_BROKER)
     taken: list[str] = []
     done = threading.Event()
 
@@ -34,10 +21,13 @@ def test_pickled_message_is_refused_and_the_worker_goes_on(app: Celery) -> None:
         if word == "json":
             done.set()
 
+    worker = InProcessWorker(app, concurrency=1)
+    worker.start()
     for serializer in ("pickle", "yaml"):
         app.send_task("note", args=[serializer], serializer=serializer)
     app.send_task("note", args=["json"])
-    assert done.wait(timeout=30)
+    assert done.wait(timeout=60)
+    worker.stop()
     assert taken == ["json"]
 
 
