@@ -7,6 +7,7 @@ catalogue. So a lost message is sent again and a doubled one does nothing; what 
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def make_app(broker_url: str) -> Celery:
         broker_pool_limit=None,
         broker_transport_options=_transport_options(broker_url),
     )
+    if is_here:
+        logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # it misses a host name every time
     return app
 
 

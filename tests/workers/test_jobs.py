@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ingest.errors import FetchFailedError
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.jobs import JobRequest, SqlJobs
+from retrieval.adapters.sql.jobs import JobRequest, OutboxMessage, SqlJobs
 from retrieval.adapters.sql.models import DocumentRow, SourceRow
 from retrieval.adapters.sql.sources import SourceChange, SqlSources
 from retrieval.corpus import DocumentId, SourceId
 from retrieval.errors import IndexUnavailableError, RefdeskError
-from retrieval.jobs import ACCESS_ONLY, MAX_ATTEMPTS, TASK_NAMES, JobKind, JobState, Lease, RunDocuments
+from retrieval.jobs import (
+    ACCESS_ONLY,
+    MAX_ATTEMPTS,
+    MAX_DEATHS,
+    TASK_NAMES,
+    JobKind,
+    JobState,
+    Lease,
+    RunDocuments,
+)
 from tests.make import NOON
+from workers.pressure import Pressure
 from workers.queue import make_app
 from workers.retries import judge
 from workers.running import JobRunner
@@ -241,3 +255,98 @@ def test_task_names_agree() -> None:
     app = make_app("memory://")
     register(app, toolbox=None)  # type: ignore[arg-type]  # registering calls nothing
     assert set(TASK_NAMES.values()) <= set(app.tasks)
+
+
+def _sent(jobs: SqlJobs) -> list[OutboxMessage]:
+    with jobs.outgoing(limit=10) as messages:
+        return messages
+
+
+def test_forgotten_job_is_woken_once(jobs: SqlJobs, clock: Clock) -> None:
+    """A job that was sent and never taken is sent again after a while; one that waits to be sent is not."""
+    jobs.accept(REQUEST)
+    clock.advance(60)
+    assert jobs.wake_forgotten(silent_s=10) == 0
+    assert len(_sent(jobs)) == 1
+    clock.advance(5)
+    assert jobs.wake_forgotten(silent_s=10) == 0
+    clock.advance(6)
+    assert jobs.wake_forgotten(silent_s=10) == 1
+    assert jobs.wake_forgotten(silent_s=10) == 0
+    assert len(_sent(jobs)) == 1
+
+
+def test_messages_stay_when_sending_fails(jobs: SqlJobs) -> None:
+    """What the broker did not take is in the outbox still."""
+    jobs.accept(REQUEST)
+    with pytest.raises(ConnectionError), jobs.outgoing(limit=10):
+        raise ConnectionError
+    assert len(_sent(jobs)) == 1
+
+
+def test_cut_off_job_is_urgent(jobs: SqlJobs, clock: Clock) -> None:
+    """Work that was begun once passes by the queue; new work of a schedule does not."""
+    job = jobs.accept(REQUEST)
+    assert [message.is_urgent for message in _sent(jobs)] == [False]
+    assert jobs.claim(job.id, lease_s=10) is not None
+    clock.advance(11)
+    jobs.requeue_lost()
+    assert [message.is_urgent for message in _sent(jobs)] == [True]
+
+
+def test_dead_worker_is_no_attempt(jobs: SqlJobs, clock: Clock) -> None:
+    """However often workers die outside the reading of a document, the job starts over at its first attempt."""
+    job = jobs.accept(REQUEST)
+    for _ in range(MAX_DEATHS + 2):
+        lease = jobs.claim(job.id, lease_s=10)
+        assert lease is not None
+        assert lease.job.attempt == 1
+        clock.advance(11)
+        jobs.requeue_lost()
+    assert jobs.job(job.id).state is JobState.QUEUED
+
+
+def test_part_that_is_down_uses_up_no_attempt(jobs: SqlJobs, clock: Clock) -> None:
+    """An index that does not answer for a day costs a document nothing."""
+    job = jobs.accept(REQUEST)
+
+    def fail(*_: object) -> dict[str, object]:
+        raise IndexUnavailableError("silent")
+
+    for _ in range(MAX_ATTEMPTS + 2):
+        JobRunner(jobs, WorkerSettings(lease_s=10)).run(job.id, fail, lambda *_: None)
+        clock.advance(60)
+        assert jobs.requeue_lost() == 1
+    assert jobs.job(job.id).attempt == 0
+
+
+def test_only_one_of_many_accepts(jobs: SqlJobs) -> None:
+    """Asked for by eight at once, it is one job."""
+    with ThreadPoolExecutor(8) as threads:
+        ids = {job.id for job in threads.map(lambda _: jobs.accept(REQUEST), range(8))}
+    assert len(ids) == 1
+    assert len(jobs.unsent(limit=10)) == 1
+
+
+def test_only_one_of_many_claims(jobs: SqlJobs) -> None:
+    """Eight workers with the same message: one has the lease."""
+    job = jobs.accept(REQUEST)
+    with ThreadPoolExecutor(8) as threads:
+        leases = list(threads.map(lambda _: jobs.claim(job.id, lease_s=10), range(8)))
+    assert sum(lease is not None for lease in leases) == 1
+
+
+def test_full_disk_makes_jobs_wait_with_the_reason(jobs: SqlJobs, tmp_path: Path) -> None:
+    """While there is no room the job is not taken and says why; with room it is done."""
+    job = jobs.accept(REQUEST)
+    room = [Pressure(tmp_path, min_free_bytes=2**62, probe=lambda: None)]
+    runner = JobRunner(jobs, WorkerSettings(lease_s=10), room[0])
+    thread = threading.Thread(target=runner.run, args=(job.id, lambda *_: {}, lambda *_: None))
+    thread.start()
+    while jobs.job(job.id).error_code != "storage_full":
+        time.sleep(0.01)
+    assert jobs.job(job.id).state is JobState.QUEUED
+    room[0]._min_free_bytes = 0
+    thread.join(timeout=10)
+    assert jobs.job(job.id).state is JobState.DONE
+    assert jobs.job(job.id).error_code == ""

@@ -1,0 +1,75 @@
+"""Catalogue writes that many do at once, on each database: nothing breaks, nothing is doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from retrieval.adapters.sql.audit import SqlAudit
+from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.idempotency import SqlIdempotency
+from retrieval.errors import CatalogueUnavailableError
+from retrieval.wiring import utc_now
+from tests.conftest import empty_database
+from tests.services.servers import Server
+
+
+@pytest.fixture
+def database(catalogue_url: str) -> Iterator[Database]:
+    """An empty catalogue."""
+    database = Database(catalogue_url)
+    database.migrate()
+    yield database
+    database.close()
+
+
+def test_audit_chain_holds_under_many_writers(database: Database) -> None:
+    """Records of eight writers at once form one chain."""
+    audit = SqlAudit(database, utc_now)
+    with ThreadPoolExecutor(8) as threads:
+        list(
+            threads.map(
+                lambda number: audit.append("test", principal="ada", request_id=str(number), body={}),
+                range(40),
+            )
+        )
+    assert len(audit.records(after=0, limit=100)) == 40
+    assert audit.first_break() is None
+
+
+def test_one_of_many_claims_a_key(database: Database) -> None:
+    """The same Idempotency-Key sent eight times at once is free for one request."""
+    replies = SqlIdempotency(database, utc_now)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: replies.claim("key", "hash"), range(8)))
+    assert found.count(None) == 1
+
+
+@pytest.mark.services
+def test_many_may_migrate_at_once(postgres_server: Server) -> None:
+    """Processes of a split desk that start together make one schema."""
+    catalogue_url = empty_database(postgres_server)
+    databases = [Database(catalogue_url) for _ in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(Database.migrate, databases))
+    for database in databases:
+        database.close()
+
+
+def test_clock_runs_with_the_database(database: Database) -> None:
+    """Leases are counted in one time, whichever database keeps it."""
+    clock = database.clock()
+    first, second = clock(), clock()
+    assert first <= second
+    assert abs(first - utc_now()) < timedelta(minutes=1)
+
+
+def test_absent_server_is_our_error() -> None:
+    """A database that is not there is `CatalogueUnavailableError`, not the driver's error."""
+    database = Database("postgresql+psycopg://refdesk@127.0.0.1:1/refdesk")
+    with pytest.raises(CatalogueUnavailableError), database.read() as session:
+        session.connection()
+    database.close()
