@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         "urgent,index,sync,maintenance",
         description="Queues that a worker process of a split desk takes tasks from.",
     )
+    heartbeat_file: Path | None = Field(
+        None, description="File that a worker process touches while catalogue and broker answer it."
+    )
     min_free_mb: int = Field(
         256, ge=0, description="Indexing waits while the state folder's disk has less room than this, MiB."
     )

@@ -26,7 +26,7 @@ def main() -> None:
     """
     settings = load_settings()
     require_split(settings)
-    worker = WorkerSettings(concurrency=settings.workers)
+    worker = WorkerSettings(concurrency=settings.workers, heartbeat_file=settings.heartbeat_file)
     with open_corpus(settings) as corpus, open_toolbox(settings, corpus, worker) as toolbox:
         app = make_app(settings.broker_url)
         queues = [f"refdesk.{name.strip()}" for name in settings.queues.split(",")]

@@ -23,7 +23,12 @@ from retrieval.jobs import TASK_NAMES, JobKind
 
 IN_PROCESS_BROKER = "memory://"
 
-QUEUES = {JobKind.INDEX: "index", JobKind.SYNC: "sync", JobKind.RECONCILE: "maintenance"}
+QUEUES = {
+    JobKind.INDEX: "index",
+    JobKind.SYNC: "sync",
+    JobKind.RECONCILE: "maintenance",
+    JobKind.REBUILD: "maintenance",
+}
 """Queue by kind of job: a long sync never stands in the way of documents."""
 
 URGENT = "urgent"
@@ -50,7 +55,7 @@ def make_app(broker_url: str) -> Celery:
     # The in-memory broker is one for the whole process: each desk in it has queues of its own.
     prefix = f"desk-{uuid.uuid4().hex}" if is_here else "refdesk"
     is_amqp = broker_url.startswith(("amqp", "pyamqp"))
-    queues = {kind: _queue(f"{prefix}.{name}", is_amqp=is_amqp) for kind, name in QUEUES.items()}
+    queues = {name: _queue(f"{prefix}.{name}", is_amqp=is_amqp) for name in dict.fromkeys(QUEUES.values())}
     urgent = _queue(f"{prefix}.{URGENT}", is_amqp=is_amqp)
     app.conf.update(
         task_serializer="json",
@@ -60,8 +65,8 @@ def make_app(broker_url: str) -> Celery:
         task_reject_on_worker_lost=True,
         task_publish_retry=False,  # the outbox keeps what was not sent, and the relay tries again
         task_queues=[urgent, *queues.values()],
-        task_routes={TASK_NAMES[kind]: {"queue": queue.name} for kind, queue in queues.items()},
-        task_default_queue=queues[JobKind.INDEX].name,
+        task_routes={TASK_NAMES[kind]: {"queue": queues[name].name} for kind, name in QUEUES.items()},
+        task_default_queue=queues[QUEUES[JobKind.INDEX]].name,
         task_default_exchange="",
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,

@@ -65,6 +65,8 @@ class Relay:
                     self._keep_up()
                 self._send()
                 pause_s = self._settings.relay_interval_s
+                if self._settings.heartbeat_file is not None:
+                    self._settings.heartbeat_file.touch()
             except Exception as error:  # noqa: BLE001 - the thread's edge: were it to end, all work would stop unseen
                 self._broker.close()
                 pause_s = min(2 * max(pause_s, 0.25), _LONGEST_PAUSE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class WorkerSettings:
         reconcile_interval_s: Seconds between comparisons of the index with the catalogue.
         document_limit_s: Longest time that one document may hold a job; then its lease is not renewed any more.
         job_limit_s: The same for other jobs.
+        heartbeat_file: Touched after every round of the relay that went well; for health checks from outside.
     """
 
     concurrency: int = 2
@@ -30,3 +32,4 @@ class WorkerSettings:
     reconcile_interval_s: float = 3600.0
     document_limit_s: float = 1500.0
     job_limit_s: float = 6 * 3600.0
+    heartbeat_file: Path | None = None

@@ -50,8 +50,9 @@ def test_redis_waits_longer_than_any_task() -> None:
 
 
 def test_each_kind_of_work_has_its_queue() -> None:
-    """A sync does not stand in the way of documents, and what is urgent passes by both."""
+    """A sync does not stand in the way of documents, upkeep in that of neither; what is urgent passes by all."""
     app = make_app("redis://127.0.0.1:1/0")
     routed = {name: app.conf.task_routes[name]["queue"] for name in TASK_NAMES.values()}
-    assert len(set(routed.values())) == len(QUEUES)
+    assert routed == {TASK_NAMES[kind]: f"refdesk.{name}" for kind, name in QUEUES.items()}
+    assert len(set(routed.values())) == len(app.conf.task_queues) - 1 == 3
     assert urgent_queue(app) not in routed.values()
