@@ -136,9 +136,10 @@ class _Zygote:
         self._control = control
         self._limits = limits
         self._children: dict[int, _Child] = {}
-        # What every child starts with; only what it adds says something about its document.
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self._own_bytes = pages * resource.getpagesize()
+        # What every child starts with; only what it adds says something about its document. A fork takes the
+        # anonymous pages over; those of files come one by one, when the child touches them.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        self._own_bytes = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
 

@@ -21,6 +21,8 @@ _DOING = {
     DocumentState.INDEXING: "writing it to the index",
 }
 
+_NOTHING_TO_DO = "Nothing needs doing."
+
 _REASONS: dict[str, tuple[str, str]] = {
     "audit_unavailable": ("the audit record could not be written", "Operators: see `refdesk doctor`."),
     "cancelled": ("somebody cancelled it before it was done", "Re-index the document."),
@@ -45,10 +47,16 @@ _REASONS: dict[str, tuple[str, str]] = {
         "Operators: build a new index with `refdesk rebuild`.",
     ),
     "index_unavailable": ("the index did not answer", "Operators: see `refdesk doctor`."),
+    "indexes_changed": ("another index came up while it was written", _NOTHING_TO_DO),
     "internal_error": (
         "something failed that nobody foresaw",
         "Tell an operator; the desk's log has the details.",
     ),
+    "invalid_source": (
+        "the source's location or one of its options cannot be understood",
+        "Correct the option (docs/connectors.md lists them), then sync again.",
+    ),
+    "lease_lost": ("another worker had taken it over", _NOTHING_TO_DO),
     "listing_shrank": (
         "so many documents were gone from the source that nothing was deleted",
         "Check the source; if they are meant to be gone, sync again and confirm the deletions.",
@@ -69,19 +77,24 @@ _REASONS: dict[str, tuple[str, str]] = {
         "reading the file took longer than allowed",
         "Split it or save it in a simpler format, then re-index it.",
     ),
+    "parser_unavailable": ("no parser process could be started", "Operators: see `refdesk doctor`."),
     "source_unavailable": (
         "the source did not answer or is not there",
         "Check that the folder or site exists and that the desk may read it.",
     ),
+    "storage_full": ("the disk of the state folder is nearly full", "Operators: make room on the disk."),
     "too_large": ("the file is over the size limit", "Split it, or ask an operator to raise the limit."),
     "unsupported_type": (
         "no parser reads what the file is",
         "Save it as PDF, Office, OpenDocument, HTML, Markdown, text or mail, then re-index it.",
     ),
+    "worker_lost": (
+        "the workers that read it died",
+        "Save it in another format, then re-index it; please tell an operator.",
+    ),
 }
 _UNKNOWN = ("it could not be read", "Correct the document at its source, then re-index it.")
 
-_NOTHING_TO_DO = "Nothing needs doing."
 _NO_WORKER = "If this lasts, no worker may be running; operators: see `refdesk doctor`."
 
 

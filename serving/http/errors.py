@@ -65,6 +65,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "generator_unsupported": HTTPStatus.BAD_GATEWAY,
     # of documents and sources: shown on documents and jobs, rarely the status of a reply
     "source_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "invalid_source": HTTPStatus.UNPROCESSABLE_ENTITY,
     "listing_shrank": HTTPStatus.CONFLICT,
     "fetch_failed": HTTPStatus.BAD_GATEWAY,
     "unsupported_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -77,6 +78,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "parser_timeout": HTTPStatus.UNPROCESSABLE_ENTITY,
     "parser_memory": HTTPStatus.UNPROCESSABLE_ENTITY,
     "parser_crashed": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "parser_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "cancelled": HTTPStatus.CONFLICT,
 }
 

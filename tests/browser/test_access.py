@@ -135,11 +135,11 @@ def test_the_focus_goes_from_top_to_bottom(visit: Visit) -> None:
     page = visit.open("/search?q=hotel+limit")
     page.wait_for_selector(".hit")
     order = []
-    for _ in range(11):
+    for _ in range(12):
         page.keyboard.press("Tab")
         order.append(focused(page))
-    assert order[:5] == ["skip", "brand", "Ask", "Search", "Documents"]
-    assert order[5:9] == ["keys-button", "theme-button", "who-button", "query"]
+    assert order[:6] == ["skip", "brand", "Ask", "Search", "Documents", "Sources"]
+    assert order[6:10] == ["keys-button", "theme-button", "who-button", "query"]
     page.reload()
     page.wait_for_selector(".hit")
     page.keyboard.press("Tab")

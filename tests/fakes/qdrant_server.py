@@ -95,6 +95,15 @@ class Collection:
         points = [{"id": str(each.id), "payload": each.payload if shows else None} for each in records]
         return {"points": points, "next_page_offset": None if offset is None else str(offset)}
 
+    def retrieve(self, body: Body) -> Any:
+        """POST /points: known points by id, with the dense vector that is asked for."""
+        wanted = body.get("with_vector") or []
+        found = self._shard.retrieve(list(body["ids"]), with_payload=False, with_vector=bool(wanted))
+        return [
+            {"id": str(each.id), "vector": {name: list(each.vector[name]) for name in wanted}}
+            for each in found
+        ]
+
     def count(self, body: Body) -> Any:
         """POST /points/count."""
         return {"count": int(self._shard.count(edge.CountRequest(exact=True)))}
@@ -196,6 +205,7 @@ _OF_POINTS: dict[tuple[str, str], Callable[[Collection, Body], Any]] = {
     ("POST", "/points/payload"): Collection.set_payload,
     ("PUT", "/points/vectors"): Collection.put_vectors,
     ("PUT", "/index"): Collection.put_index,
+    ("POST", "/points"): Collection.retrieve,
     ("POST", "/points/query"): Collection.query,
     ("POST", "/points/scroll"): Collection.scroll,
     ("POST", "/points/count"): Collection.count,

@@ -21,6 +21,10 @@ from retrieval.errors import CatalogueUnavailableError
 
 _BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5
+_POSTGRES_OPTIONS = "-c idle_in_transaction_session_timeout=20000"
+"""Milliseconds after which the server ends a transaction whose process fell silent: a worker that is stopped, or a
+machine that is gone, must not hold its locks for ever."""
+
 _CLOCK_KEPT_S = 60.0
 _MIGRATION = "migration"
 
@@ -136,7 +140,8 @@ def _translated() -> Iterator[None]:
 
 def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+        arguments = {"connect_timeout": _CONNECT_TIMEOUT_S, "options": _POSTGRES_OPTIONS}
+        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -116,7 +116,6 @@ def test_a_key_is_made_shown_once_and_revoked(refdesk: Refdesk, refdesk_json: Re
         (["status", "-u", "nobody-known"], 3, "unknown_user"),
         (["search", " "], 2, "invalid_"),
         (["keys", "create", "k", "--scope", "nonsense"], 2, "invalid_request"),
-        (["rebuild"], 1, "already_running"),
         (["up"], 1, "already_running"),
         (["up", "--host", "0.0.0.0"], 2, "invalid_settings"),
         (["status", "--data", "/nowhere/at/all"], 1, "no_desk"),
