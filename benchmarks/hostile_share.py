@@ -141,6 +141,7 @@ def _run(folder: Path, hostile: list[Hostile], *, n_good: int) -> _Run:
     settings = load_settings(data=folder / "data", docs=docs, owner="olga", max_file_mb=_MAX_FILE_MB)
     rss: list[float] = []
     parsers: set[int] = set()
+    others = set(_parser_pids())  # of other desks in this process
     with open_embedded(settings) as embedded:
         request_docs_sync(settings, embedded.desk)
         _watch(embedded, [], set())
@@ -154,7 +155,7 @@ def _run(folder: Path, hostile: list[Hostile], *, n_good: int) -> _Run:
     return _Run(
         outcome_of={names.get(id_, id_): outcome for id_, outcome in outcomes.items()},
         unfinished=sum(not document.state.is_terminal for document in documents),
-        parser_restarts=max(0, len(parsers) - 1),
+        parser_restarts=max(0, len(parsers - others) - 1),
         rss_drift_mb=max(rss[-5:], default=0.0) - max(rss[: len(rss) // 4], default=0.0),
         took_s=took_s,
     )
