@@ -24,17 +24,18 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     """Two documents and a broken one."""
-    root = tmp_path_factory.mktemp("garden")
+    root = tmp_path / "garden"
+    root.mkdir()
     for name, text in TEXTS.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
     return root
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def source(owner: TestClient, desk: Desk, folder: Path) -> Iterator[str]:
     """Id of a source over the folder, synced; removed in the end."""
     body = {"name": f"garden-{uuid.uuid4().hex[:8]}", "kind": "folder", "location": str(folder)}
