@@ -203,7 +203,7 @@ class Pipeline:
 
     def _stale_family(self, document_id: DocumentId) -> set[DocumentId]:
         """Of the document and those found inside, the ones whose access list the index has not heard of."""
-        return set(self._store.stale_access()) & set(self._store.family(document_id))
+        return set(self._store.stale_access(among=self._store.family(document_id)))
 
     def _fetch(self, lease: Lease, document: Document) -> bytes:
         self._store.set_state(lease, DocumentState.FETCHING)

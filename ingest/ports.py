@@ -399,8 +399,8 @@ class DocumentStore(Protocol):
         """Chunks with their indexed text, for repairing or rebuilding the index."""
         ...
 
-    def stale_access(self) -> list[DocumentId]:
-        """Documents whose access list changed without the index having confirmed it."""
+    def stale_access(self, among: Sequence[DocumentId] | None = None) -> list[DocumentId]:
+        """Documents, of all or among some, whose access list changed without the index having confirmed it."""
         ...
 
     def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:

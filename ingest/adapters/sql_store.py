@@ -310,14 +310,17 @@ class SqlDocumentStore:
                     chunks.append(IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text))
         return chunks
 
-    def stale_access(self) -> list[DocumentId]:
+    def stale_access(self, among: Sequence[DocumentId] | None = None) -> list[DocumentId]:
         """See `DocumentStore.stale_access`."""
         query = select(DocumentRow.id).where(
             DocumentRow.acl_epoch != DocumentRow.indexed_acl_epoch,
             DocumentRow.live_version_id.is_not(None),
         )
         with self._database.read() as session:
-            return [DocumentId(id_) for id_ in session.scalars(query)]
+            if among is None:
+                return [DocumentId(id_) for id_ in session.scalars(query)]
+            parts = (query.where(DocumentRow.id.in_(batch)) for batch in batches(among, 500))
+            return [DocumentId(id_) for part in parts for id_ in session.scalars(part)]
 
     def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
         """See `DocumentStore.access_epoch`."""

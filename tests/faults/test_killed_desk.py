@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ingest.adapters.sql_store import SqlDocumentStore
@@ -18,6 +17,7 @@ from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.database import Database
 from retrieval.wiring import utc_now
+from tests.services.servers import kill_tree
 
 TIMEOUT_S = int(os.environ.get("REFDESK_FAULT_TIMEOUT_S", "900"))
 
@@ -81,21 +81,8 @@ def _run_desk(data: Path, docs: Path, *, kill_after_s: float | None) -> None:
         assert process.stdout.readline() == "ready\n"
         time.sleep(kill_after_s)
     finally:
-        _kill_tree(process.pid)
+        kill_tree(process.pid)
         process.wait(timeout=30)
-
-
-def _kill_tree(pid: int) -> None:
-    try:
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
 
 
 def _written_documents(folder: Path, *, count: int) -> Path:
