@@ -98,7 +98,9 @@ def _settings(data: Path, **overrides: Any) -> Settings:
 
 
 def _shared_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"refdesk-sample-{os.getuid()}"
+    # One per checkout: the indexed source remembers its folder, and checkouts must not clear each other's.
+    checkout = hashlib.sha256(bytes(ROOT)).hexdigest()[:8]
+    folder = Path(tempfile.gettempdir()) / f"refdesk-sample-{os.getuid()}-{checkout}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 

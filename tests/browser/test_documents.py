@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visit
 
@@ -123,6 +123,21 @@ def test_only_owners_can_reindex(visit: Visit) -> None:
     expect(visit.page.get_by_role("button", name=re.compile("^Re-index"))).to_be_disabled()
 
 
+def test_who_i_am_may_be_opened_before_it_is_known(visit: Visit) -> None:
+    """The panel offers everything even when its button is pressed before the desk said who is asking."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visit.page.route("**/api/v1/whoami", hold)
+    visit.open("/documents")
+    visit.page.click("#who-button")
+    expect(visit.page.locator("#view-as")).to_have_count(0)
+    held.pop().continue_()
+    expect(visit.page.locator("#view-as option").nth(1)).to_be_attached()
+
+
 HOSTILE_TITLE = "<script>window.pwned=1</script><img src=//canary.invalid/t.png> \u202etxt.exe"
 HOSTILE_TEXT = (
     "# <img src=//canary.invalid/h.png onerror=window.pwned=1>\n\n"
@@ -189,8 +204,9 @@ def _assert_inert(visit: Visit) -> None:
 
 def test_a_source_is_looked_at_paused_and_synced(visit: Visit, api: httpx.Client) -> None:
     """What would change is named, a pause shows and says what helps, and a sync is in the list of runs."""
+    folder = next(source for source in api.get("/sources").json()["sources"] if source["kind"] == "folder")
     page = visit.open("/sources")
-    card = page.locator(".source").first
+    card = page.get_by_role("region", name=folder["name"], exact=True)
     card.get_by_role("button", name=re.compile("^What would change")).click()
     expect(card).to_contain_text("Nothing would change", timeout=60_000)
     card.get_by_role("button", name=re.compile("^Pause")).click()
@@ -203,4 +219,4 @@ def test_a_source_is_looked_at_paused_and_synced(visit: Visit, api: httpx.Client
     expect(page.locator("#toast")).to_contain_text("unchanged", timeout=60_000)
     card.get_by_role("button", name=re.compile("^Runs")).click()
     expect(card.locator(".timeline li").first).to_contain_text("asked by local")
-    assert api.get("/sources").json()["sources"][0]["paused_at"] is None
+    assert api.get(f"/sources/{folder['id']}").json()["paused_at"] is None

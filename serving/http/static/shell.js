@@ -51,6 +51,7 @@ function showMe(me) {
     h("div", { id: "view-as-part" }),
     apiKey.get() ? h("button", { class: "text-button", type: "button", onclick: signOut }, "Forget the API key") : null,
   );
+  if (!byId("who-panel").hidden) offerViewAs(); // It was opened before it was known who asks.
 }
 
 function signOut() {
