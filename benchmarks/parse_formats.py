@@ -1,4 +1,4 @@
-"""Parses every file of a folder in the sandbox and prints a table by format.
+"""Parses every file of a folder in the sandbox, and the files inside those, and prints a table by format.
 
     python -m benchmarks.parse_formats FOLDER --tokenizer TOKENIZER_JSON [--workers 2]
 
@@ -19,10 +19,13 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
+from ingest.document import FoundFile, Intake
 from ingest.errors import DocumentError
+from ingest.members import SEPARATOR, member_ids, room_for
+from ingest.ports import Lineage
 from ingest.sandbox import SandboxExtractor
 from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
@@ -33,9 +36,15 @@ _SAMPLE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one file ended: `code` is an error code, or `parsed`, `blank` or `truncated`."""
+    """How one file ended: `code` is an error code, or `parsed`, `container`, `blank` or `truncated`.
 
-    path: Path
+    Attributes:
+        id: Path, and after `!/` the place within the file that it was found in.
+        depth: Number of files around it.
+    """
+
+    id: str
+    depth: int
     code: str
     message: str
     wall_s: float
@@ -56,12 +65,14 @@ def main() -> int:
         extractor = SandboxExtractor(settings)
         memory = _MemorySampler(extractor)
         with memory, ThreadPoolExecutor(arguments.workers) as pool:
-            outcomes = list(pool.map(lambda path: _extract(extractor, path), paths))
+            families = pool.map(lambda path: _extract(extractor, path, Path(scratch)), paths)
+            outcomes = [outcome for family in families for outcome in family]
         is_alive = extractor.zygote_pid is not None
         left_over = [str(path) for path in Path(scratch).rglob("*")]
         extractor.close()
     _print_table(outcomes)
-    print(f"\nzygote alive at the end: {is_alive}; starts of it: {memory.n_zygotes}")
+    print(f"\nfiles found inside others: {sum(outcome.depth > 0 for outcome in outcomes)}")
+    print(f"zygote alive at the end: {is_alive}; starts of it: {memory.n_zygotes}")
     print(f"peak memory of zygote and children: {memory.peak_bytes / _MIB:.0f} MiB")
     print(f"left in scratch: {left_over or 'nothing'}")
     print(f"files new in watched folders: {sorted(_listing(watched) - before) or 'none'}")
@@ -79,30 +90,59 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _extract(extractor: SandboxExtractor, path: Path) -> Outcome:
-    started = time.perf_counter()
+def _extract(extractor: SandboxExtractor, path: Path, scratch: Path) -> list[Outcome]:
+    """How a file ended, and the files inside it, as deep and as many as the desk would take."""
+    ended: list[Outcome] = []
+    waiting = [FoundFile(str(path), path.stat().st_size, path=path)]
+    with tempfile.TemporaryDirectory(prefix="found-", dir=scratch) as folder:
+        while waiting:
+            file = waiting.pop(0)
+            depth = file.name.count(SEPARATOR)
+            if file.path is None:
+                ended.append(Outcome(file.name, depth, file.error_code, file.error_message, 0.0))
+                continue
+            inside = Path(tempfile.mkdtemp(dir=folder))
+            relatives = [outcome for outcome in ended if outcome.depth]
+            lineage = Lineage(depth, len(relatives) + len(waiting), sum(one.size_bytes for one in waiting))
+            outcome, found = _extract_one(extractor, file.name, file.path, room_for(lineage, inside))
+            ended.append(outcome)
+            ids = member_ids(file.name, [one.name for one in found])
+            waiting += [replace(one, name=member_id) for member_id, one in zip(ids, found, strict=True)]
+    return ended
+
+
+def _extract_one(
+    extractor: SandboxExtractor, file_id: str, path: Path, intake: Intake
+) -> tuple[Outcome, tuple[FoundFile, ...]]:
+    name = PurePosixPath(file_id)
     code, message = "parsed", ""
+    found: tuple[FoundFile, ...] = ()
+    started = time.perf_counter()
     try:
-        document = extractor.extract(path, name=path.name, title=path.stem).document
+        extraction = extractor.extract(path, name=name.name, title=name.stem, intake=intake)
     except DocumentError as error:
         code, message = error.code, error.message
     except Exception as error:  # noqa: BLE001
         # The edge of this command: the count of these is the finding.
         code, message = "outside_the_list", repr(error)
     else:
-        if not any(character.isalnum() for character in document.text):
-            code = "blank"
-        elif "text_truncated" in document.warnings or "pages_truncated" in document.warnings:
+        found = extraction.found
+        if not any(character.isalnum() for character in extraction.document.text):
+            code = "container" if found else "blank"
+        elif {"text_truncated", "pages_truncated"} & set(extraction.document.warnings):
             code = "truncated"
-    return Outcome(path, code, message, time.perf_counter() - started)
+    wall_s = time.perf_counter() - started
+    return Outcome(file_id, file_id.count(SEPARATOR), code, message, wall_s), found
 
 
 def _print_table(outcomes: Iterable[Outcome]) -> None:
     by_format: dict[str, list[Outcome]] = collections.defaultdict(list)
     for outcome in outcomes:
-        by_format[outcome.path.suffix.lower().lstrip(".") or "(none)"].append(outcome)
-    print("| format | files | parsed | of these truncated | median ms | max ms | failed, by code |")
-    print("|---|---|---|---|---|---|---|")
+        by_format[PurePosixPath(outcome.id).suffix.lower().lstrip(".") or "(none)"].append(outcome)
+    print(
+        "| format | files | parsed | of these truncated | containers | median ms | max ms | failed, by code |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name, group in sorted(by_format.items(), key=lambda item: (-len(item[1]), item[0])):
         _print_row(name, group)
     _print_row("all", [outcome for group in by_format.values() for outcome in group])
@@ -110,11 +150,11 @@ def _print_table(outcomes: Iterable[Outcome]) -> None:
 
 def _print_row(name: str, group: list[Outcome]) -> None:
     codes = collections.Counter(outcome.code for outcome in group)
-    n_truncated = codes.pop("truncated", 0)
+    n_truncated, n_containers = codes.pop("truncated", 0), codes.pop("container", 0)
     n_parsed = codes.pop("parsed", 0) + n_truncated
     times = [outcome.wall_s * 1000 for outcome in group]
     failed = ", ".join(f"{code} {count}" for code, count in codes.most_common()) or "-"
-    print(f"| {name} | {len(group)} | {n_parsed} | {n_truncated} | {statistics.median(times):.0f} "
+    print(f"| {name} | {len(group)} | {n_parsed} | {n_truncated} | {n_containers} | {statistics.median(times):.0f} "
           f"| {max(times):.0f} | {failed} |")  # fmt: skip
 
 
@@ -122,7 +162,7 @@ def _print_failures(outcomes: Iterable[Outcome]) -> None:
     print()
     for outcome in outcomes:
         if outcome.message:
-            print(f"{outcome.code:18} {outcome.path.name}: {outcome.message}")
+            print(f"{outcome.code:18} {outcome.id}: {outcome.message}")
 
 
 def _listing(folders: Iterable[Path]) -> frozenset[str]:
