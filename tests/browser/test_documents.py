@@ -220,3 +220,26 @@ def test_a_source_is_looked_at_paused_and_synced(visit: Visit, api: httpx.Client
     card.get_by_role("button", name=re.compile("^Runs")).click()
     expect(card.locator(".timeline li").first).to_contain_text("asked by local")
     assert api.get(f"/sources/{folder['id']}").json()["paused_at"] is None
+
+
+def test_a_folder_of_a_source_is_read_again(visit: Visit, api: httpx.Client) -> None:
+    """The page asks for the folder in a window of its own; Enter sends it, Escape calls it off."""
+    folder = next(source for source in api.get("/sources").json()["sources"] if source["kind"] == "folder")
+    page = visit.open("/sources")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    page.get_by_role("button", name=f"Re-index: {folder['name']}").click()
+    window = page.get_by_role("dialog", name=f"Re-index {folder['name']}")
+    expect(window.get_by_label("Folder")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(window).to_be_hidden()
+    assert asked == []
+    page.get_by_role("button", name=f"Re-index: {folder['name']}").click()
+    with page.expect_response("**/reindex") as response:
+        page.keyboard.type("legal")
+        page.keyboard.press("Enter")
+    legal = api.get("/documents", params={"source": folder["id"], "path": "legal/", "limit": 200}).json()[
+        "documents"
+    ]
+    assert response.value.json()["queued"] == len(legal) > 0
+    expect(page.locator("#toast")).to_contain_text(f"{len(legal)} queued", timeout=60_000)

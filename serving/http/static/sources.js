@@ -121,11 +121,25 @@ async function sync(source, dryRun) {
 }
 
 async function reindexAll(source) {
-  const path = prompt(`Folder of ${source.name} to read again (empty: everything)`, "");
+  const path = await askFolder(source);
   if (path === null) return;
-  const job = await doing(source, () => post(`/sources/${encodeURIComponent(source.id)}/reindex`, { path: path.trim() }));
-  if (job) toast(`${source.name}: ${outcome(job)}`);
+  const job = await doing(source, () => post(`/sources/${encodeURIComponent(source.id)}/reindex`, { path }));
+  if (job) toast(`${source.name}: ${Object.values(job.report).some((n) => n) ? outcome(job) : `no document is in ${path || "it"}`}`);
   load();
+}
+
+/** Asks which part of a source is meant. Resolves to a folder, "" for the whole source, null when it was called off. */
+function askFolder(source) {
+  const dialog = byId("again-dialog");
+  byId("again-title").textContent = `Re-index ${source.name}`;
+  byId("again-path").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  byId("again-path").focus();
+  return new Promise((resolve) => {
+    const close = () => resolve(dialog.returnValue === "again" ? byId("again-path").value.trim() : null);
+    dialog.addEventListener("close", close, { once: true });
+  });
 }
 
 /** Asks for work on a source and shows how it comes along. Resolves to the finished job, null when it was refused. */
