@@ -35,5 +35,5 @@ fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 "$venv/bin/pip" check >/dev/null
 
-"$venv/bin/python" -W ignore -m retrieval.adapters.minilm_export "$venv/share/refdesk/models/all-MiniLM-L6-v2"
+"$venv/bin/python" -W ignore -m retrieval.adapters.minilm_export "$venv/share/refdesk/models"
 printf '%s' "$stamp" > "$mark"

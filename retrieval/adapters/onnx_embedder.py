@@ -1,8 +1,10 @@
 """`Embedder` on ONNX Runtime: the exported all-MiniLM-L6-v2, without torch in the running process.
 
-The exported graph contains mean pooling and normalisation (`minilm_export.py`). One inference thread per call:
-with N worker threads N passages are embedded at a time, which uses the cores better than splitting one
-passage over them, and a question never waits for a pool of threads.
+The exported graph contains mean pooling and normalisation (`minilm_export.py`). One text and one inference thread
+per call: with N worker threads N passages are embedded at a time, which uses the cores better than splitting one
+passage over them, and a question never waits for a pool of threads. A passage of 200 tokens fills a core by
+itself, so batches gain nothing and cost padding and memory; and since the int8 graph scales each layer's input by
+its largest value, a vector would depend on its neighbours in the batch (docs/decisions/0004-embedding-on-cpu.md).
 """
 
 from __future__ import annotations
@@ -14,13 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from retrieval.errors import EmbedderUnavailableError
 from retrieval.ports import Embedding
-
-_BATCH = 8
-"""Passages per call: as fast as 32 and half the memory (docs/decisions/0004-embedding-on-cpu.md)."""
 
 
 class OnnxEmbedder:
@@ -66,12 +65,9 @@ class OnnxEmbedder:
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder.embed_documents`."""
-        encodings = self._tokenizer.encode_batch(list(texts))
-        by_length = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
-        vectors = np.empty((len(encodings), self._dimension), np.float32)
-        for start in range(0, len(by_length), _BATCH):
-            batch = by_length[start : start + _BATCH]
-            vectors[batch] = self._run([encodings[i] for i in batch])
+        vectors = np.empty((len(texts), self._dimension), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = self.embed_query(text)
         return vectors
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -80,18 +76,10 @@ class OnnxEmbedder:
 
     def embed_query(self, text: str) -> Embedding:
         """See `Embedder.embed_query`."""
-        vector: Embedding = self._run([self._tokenizer.encode(text)])[0]
-        return vector
-
-    def _run(self, encodings: list[Encoding]) -> NDArray[np.float32]:
-        longest = max(len(encoding.ids) for encoding in encodings)
-        ids = np.zeros((len(encodings), longest), np.int64)
-        mask = np.zeros_like(ids)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
+        ids = np.array([self._tokenizer.encode(text).ids], np.int64)
         try:
-            output = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+            output = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
         except Exception as error:  # onnxruntime's errors have no common base class
             raise EmbedderUnavailableError(f"the embedding model failed: {error}") from error
-        return np.asarray(output[0], np.float32)
+        vector: Embedding = np.asarray(output[0][0], np.float32)
+        return vector
