@@ -8,6 +8,7 @@ with `answers` (or `accepted`) and `unanswerable: true` (or `answerable: false`)
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from retrieval.comparing import Half, half_of
 from retrieval.metrics import relevant_of
 from serving.cli.errors import CommandError
 from serving.evaluation import Expected
@@ -60,6 +62,7 @@ class RetrievalSet:
         queries: Text by query id, for every query that is judged or has an expected answer.
         judgements: Grade by document id, by query id; every query here has a relevant document.
         expected: What is said about answers, by query id; empty without `answers.jsonl`.
+        digest: SHA-256 of documents, queries and judgements as they were read; a sample or half keeps it.
     """
 
     name: str
@@ -67,6 +70,13 @@ class RetrievalSet:
     queries: Mapping[str, str]
     judgements: Mapping[str, Mapping[str, int]]
     expected: Mapping[str, Expected]
+    digest: str
+
+    def half(self, half: Half | None) -> RetrievalSet:
+        """The set with the judged queries and expected answers of one half, or as it is for None."""
+        if half is None:
+            return self
+        return replace(self, judgements=_half(self.judgements, half), expected=_half(self.expected, half))
 
     def sampled(self, n_queries: int | None) -> RetrievalSet:
         """The set with at most so many judged queries and so many expected answers, always the same ones."""
@@ -97,6 +107,7 @@ def read_set(folder: Path) -> RetrievalSet:
         queries=queries,
         judgements=judgements,
         expected=_expected(folder / "answers.jsonl", queries, judgements),
+        digest=_digest(documents, queries, judgements),
     )
 
 
@@ -167,6 +178,26 @@ def _accepted(row: Mapping[str, Any]) -> tuple[str, ...]:
     stated = row.get("accepted") or row.get("answers") or row.get("answer") or []
     listed = [stated] if isinstance(stated, str) else stated
     return tuple(str(answer) for answer in listed if str(answer).strip())
+
+
+def _digest(
+    documents: Sequence[SetDocument],
+    queries: Mapping[str, str],
+    judgements: Mapping[str, Mapping[str, int]],
+) -> str:
+    """One value for what a set holds, whatever the order of its lines."""
+    made = hashlib.sha256()
+    rows = [("d", document.id, document.title, document.text) for document in documents]
+    rows += [
+        ("q", query, queries[query], json.dumps(judgements[query], sort_keys=True)) for query in judgements
+    ]
+    for row in sorted(rows):
+        made.update(json.dumps(row).encode() + b"\n")
+    return made.hexdigest()
+
+
+def _half(items: Mapping[str, K], half: Half) -> dict[str, K]:
+    return {id_: item for id_, item in items.items() if half_of(id_) is half}
 
 
 def _sample(items: Mapping[str, K], size: int) -> dict[str, K]:

@@ -18,7 +18,7 @@ from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import SourceId
 from retrieval.indexes import IndexState, record_in
 from retrieval.jobs import JobKind, JobState
-from retrieval.metrics import ndcg, percentile, recall, reciprocal_rank
+from retrieval.metrics import RANKING_MEASURES, percentile, ranking_measures
 from retrieval.query import Query, SearchMode
 from retrieval.search import MAX_QUERY_CHARS, SearchSettings
 from retrieval.settings import Settings
@@ -43,7 +43,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What came out: the report, and values and ranking by query."""
+    """What came out.
+
+    Attributes:
+        report: What `refdesk eval` prints, without a comparison.
+        queries: By query id the `RANKING_MEASURES`, and `ranking`: pairs of document id and score, best first.
+    """
 
     report: dict[str, Any]
     queries: dict[str, dict[str, Any]]
@@ -149,11 +154,8 @@ def _search_all(
         hits = desk.search.search(query, principal).hits
         ranking = [ids[hit.passage.external_id] for hit in hits]
         found[query_id] = {
-            "ndcg@10": ndcg(ranking, judgements, k=10),
-            "recall@10": recall(ranking, judgements, k=10),
-            "recall@100": recall(ranking, judgements, k=100),
-            "mrr@10": reciprocal_rank(ranking, judgements, k=10),
-            "ranking": ranking,
+            **ranking_measures(ranking, judgements),
+            "ranking": [[document, round(hit.score, 6)] for document, hit in zip(ranking, hits, strict=True)],
         }
         progress("search", done, len(read.judgements))
     return found
@@ -198,9 +200,10 @@ def _answer_all(
 
 
 def _means(per_query: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    names = ("ndcg@10", "recall@10", "recall@100", "mrr@10")
     size = max(len(per_query), 1)
-    return {name: round(sum(values[name] for values in per_query.values()) / size, 4) for name in names}
+    return {
+        name: round(sum(values[name] for values in per_query.values()) / size, 4) for name in RANKING_MEASURES
+    }
 
 
 def _rounded(value: float | None) -> float | None:

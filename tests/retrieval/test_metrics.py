@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval.metrics
-from retrieval.metrics import ndcg, paired_bootstrap, percentile, recall, reciprocal_rank
+from retrieval.metrics import (
+    RANKING_MEASURES,
+    ndcg,
+    percentile,
+    ranking_measures,
+    recall,
+    reciprocal_rank,
+)
 
 _IDS = st.sampled_from("abcdefghij")
 _RANKINGS = st.lists(_IDS, unique=True, max_size=10)
@@ -58,28 +65,13 @@ def test_recall_never_falls_with_depth(ranking: list[str], judgements: dict[str,
     assert values == sorted(values)
 
 
-@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=20))
-def test_a_run_does_not_differ_from_itself(values: dict[str, float]) -> None:
-    """The interval of no difference is a point at zero."""
-    difference = paired_bootstrap(values, values, n_resamples=50)
-    assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
-    assert not difference.is_clear
-
-
-def test_the_bootstrap_is_repeatable_and_finds_a_clear_difference() -> None:
-    """The same seed gives the same interval, and a steady gain is told from noise."""
-    theirs = {f"q{i}": (i % 7) / 10 for i in range(100)}
-    better = {query: value + 0.1 + (i % 3) / 50 for i, (query, value) in enumerate(theirs.items())}
-    mixed = {query: value + (0.1 if i % 2 else -0.1) for i, (query, value) in enumerate(theirs.items())}
-    assert paired_bootstrap(better, theirs) == paired_bootstrap(better, theirs)
-    assert paired_bootstrap(better, theirs).is_clear
-    assert not paired_bootstrap(mixed, theirs).is_clear
-
-
-def test_the_bootstrap_needs_a_shared_query() -> None:
-    """Runs over different queries cannot be compared."""
-    with pytest.raises(ValueError, match="in common"):
-        paired_bootstrap({"a": 1.0}, {"b": 1.0})
+def test_all_measures_are_taken_at_their_depth() -> None:
+    """One relevant document on place 2 and one on place 50."""
+    ranking = ["x", "a", *(f"x{i}" for i in range(47)), "b"]
+    taken = ranking_measures(ranking, {"a": 1, "b": 1})
+    assert tuple(taken) == RANKING_MEASURES
+    assert (taken["recall@10"], taken["recall@100"], taken["mrr@10"]) == (0.5, 1.0, 0.5)
+    assert taken["ndcg@10"] == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
 
 
 def test_percentiles_are_values_that_occurred() -> None:
