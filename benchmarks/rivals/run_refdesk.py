@@ -1,6 +1,6 @@
 """Refdesk, the whole desk as `refdesk eval` opens it. Runs in the project's own environment.
 
-    PYTHON -m benchmarks.rivals.run_refdesk index|search hybrid|dense|sparse JOB.json
+    PYTHON -m benchmarks.rivals.run_refdesk warm|index|search hybrid|dense|sparse JOB.json
 
 Indexes through the real pipeline (folder source, jobs, sandboxed parser processes, chunker, embedder, catalogue,
 index) and searches through the real search path, with the access filter and the second check in the catalogue.
@@ -36,7 +36,11 @@ def main() -> None:
     stage, mode, job_file = sys.argv[1:4]
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     read = read_set(Path(job["set"]))
-    found = _index(read, job) if stage == "index" else _search(read, SearchMode(mode), job)
+    if stage == "warm":
+        with open_embedded(_settings(Path(job["state"]))):
+            found: dict[str, Any] = {}
+    else:
+        found = _index(read, job) if stage == "index" else _search(read, SearchMode(mode), job)
     Path(job["result"]).write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.rivals.contract import MODEL_TOKENS, Scored, SetDocument, main
 
 _ROOM_FOR_TITLE = 34
-_SCORING = {
+_SCORING: dict[str, dict[str, Any]] = {
     "quick": {},
     "hybrid": {"hybrid": True},
     "rrf": {"scoring": {"method": "bm25", "terms": True}},

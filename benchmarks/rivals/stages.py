@@ -37,7 +37,7 @@ class Stage:
     Attributes:
         python: Interpreter of the environment that it runs in.
         module: The runner.
-        name: `index` or `search`.
+        name: `warm`, `index` or `search`.
         config: Which configuration of the runner.
         job: What the runner is handed, without `began` and `result`.
     """
@@ -49,8 +49,15 @@ class Stage:
     job: Mapping[str, str]
 
 
-def run_stage(stage: Stage, scratch: Path, *, timeout_s: float) -> dict[str, Any]:
+def run_stage(stage: Stage, scratch: Path, *, bytecode: Path, timeout_s: float) -> dict[str, Any]:
     """What the runner reported, with `wall_s` of the process and `peak_mb` (MiB) of its tree added.
+
+    Args:
+        stage: What to run.
+        scratch: Folder for the job, the result and what the process prints.
+        bytecode: Folder of compiled modules, kept from run to run: no start is to pay for compiling, whatever
+            the environments and the settings of this machine say.
+        timeout_s: Longest time it may take.
 
     Raises:
         StageFailedError: It did not end with exit code 0 within the time.
@@ -63,7 +70,7 @@ def run_stage(stage: Stage, scratch: Path, *, timeout_s: float) -> dict[str, Any
     with (scratch / f"{stage.name}.log").open("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
             command,
-            env=_environment(),
+            env=_environment(bytecode),
             cwd=_ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -99,7 +106,8 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
             process.wait()
 
 
-def _environment() -> dict[str, str]:
+def _environment(bytecode: Path) -> dict[str, str]:
     """The environment of now without settings of a desk, and with every library kept off the network."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REFDESK_")}
-    return {**kept, **_OFFLINE}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, **_OFFLINE, "PYTHONPYCACHEPREFIX": str(bytecode)}
