@@ -116,7 +116,7 @@ def _setting(measurements: Sequence[Measurement], machine: Mapping[str, str]) ->
         ("versions", ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))),
         ("bootstrap", f"{N_RESAMPLES} resamples, seed {SEED}"),
     ]
-    return "## Setting\n\n" + _table(("", ""), facts)
+    return "## Setting\n\n" + table(("", ""), facts)
 
 
 def _overview(tables: Mapping[str, Sequence[_Measured]]) -> str:
@@ -128,7 +128,7 @@ def _overview(tables: Mapping[str, Sequence[_Measured]]) -> str:
         )
         for listed in _on_all_sets(tables).values()
     ]
-    return f"## Quality, mean over {len(tables)} set(s)\n\n" + _table(("", *RANKING_MEASURES), rows)
+    return f"## Quality, mean over {len(tables)} set(s)\n\n" + table(("", *RANKING_MEASURES), rows)
 
 
 def _on_all_sets(tables: Mapping[str, Sequence[_Measured]]) -> dict[str, list[_Measured]]:
@@ -178,14 +178,14 @@ def _set_section(facts: SetFacts, listed: Sequence[_Measured], comparisons: Comp
     parts = [
         f"## {facts.name}",
         f"{facts.n_documents:,} documents, {facts.n_queries:,} questions.",
-        _table(("quality", *RANKING_MEASURES), [_quality_cells(each) for each in good]),
+        table(("quality", *RANKING_MEASURES), [_quality_cells(each) for each in good]),
         _comparison_table(facts, good, comparisons),
-        _table(
+        table(
             ("indexing", "chunks", "never read", "documents/s", "chunks/s", "chunks per CPU second",
              "wordpieces read/s", "whole run, s", "peak memory, MiB", "disk, MiB"),
             [_index_cells(each) for each in good if each.row == each.setup.rows[0]],
         ),
-        _table(
+        table(
             ("search", "start to first answer, s", "p50, ms", "p95, ms", "queries/s per core", "peak memory, MiB"),
             [_search_cells(each) for each in good],
         ),
@@ -210,7 +210,7 @@ def _comparison_table(facts: SetFacts, listed: Sequence[_Measured], comparisons:
         low, high = found["interval_95"]
         interval = f"{low:+.4f} to {high:+.4f}"
         rows.append((each.row.title, f"{found['difference']:+.4f}", interval, found["verdict"]))
-    return _table(("Refdesk against", "nDCG@10", "95 % interval", "Refdesk is"), rows) if rows else ""
+    return table(("Refdesk against", "nDCG@10", "95 % interval", "Refdesk is"), rows) if rows else ""
 
 
 def _index_cells(each: _Measured) -> tuple[str, ...]:
@@ -256,12 +256,13 @@ def _method() -> str:
             "  256 that it takes.",
             "- Every configuration is described in the head of its runner, `benchmarks/rivals/run_*.py`.",
             "",
-            _table(("setup", "chunks"), cuts),
+            table(("setup", "chunks"), cuts),
         )
     )
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; from three columns on all but the first one stand to the right."""
     marks = ["---", *["---:"] * (len(columns) - 1)] if len(columns) > 2 else ["---"] * len(columns)
     lines = [columns, marks, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
