@@ -9,9 +9,13 @@ N ?= 40
 SEED ?= 20261124
 BROKER ?= redis,rabbitmq
 WIPES ?= 2
+SETS ?=
+ROUNDS ?= 3
+ONLY ?=
+CHUNKS ?= 1000 10000
 export VENV
 
-.PHONY: help setup setup-dev setup-vllm run test lint format faults bench lock clean
+.PHONY: help setup setup-dev setup-vllm run test lint format faults bench bench-size bench-lock lock clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +52,16 @@ faults: setup-dev  ## Kill workers, brokers, databases: N=40 DOCS=400 SEED=1 BRO
 	  REFDESK_FAULT_WIPES=$(WIPES) $(VENV)/bin/python -m pytest -p no:randomly -rs tests/faults \
 	  --ignore=tests/faults/test_killed_desk.py
 
-bench: setup-dev  ## Measure parsing, indexing and search on this machine
-	@$(VENV)/bin/python -m benchmarks.indexing
+bench: setup-dev  ## Refdesk beside LlamaIndex, Haystack, txtai: SETS="folder …" ROUNDS=3 ONLY="rival …"
+	@$(VENV)/bin/python -m benchmarks.rivals $(SETS) --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY))
+
+bench-size: setup-dev  ## Cost of index and search against size: CHUNKS="1000 10000"
+	@$(VENV)/bin/python -m benchmarks.size --chunks $(CHUNKS)
+
+bench-lock:  ## Resolve the rivals' versions anew
+	@cd benchmarks/rivals && for name in llamaindex haystack txtai; do ../../$(VENV)/bin/uv pip compile --quiet \
+	    --universal --python-version 3.11 --generate-hashes --override ../../requirements/overrides.txt \
+	    --no-emit-package torch $$name.in -o $$name.lock; done
 
 lock:  ## Resolve requirements/*.in anew (needs uv)
 	@cd requirements && compile() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -57,4 +69,4 @@ lock:  ## Resolve requirements/*.in anew (needs uv)
 	  compile base query.in base.in && for name in scale api dev; do compile $$name $$name.in; done
 
 clean:  ## Remove environments and caches; state folders stay
-	@rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-vllm .venv-bench .bench .mypy_cache .ruff_cache .hypothesis

@@ -55,7 +55,16 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ingested:
+class Ingested:
+    """What became of a set.
+
+    Attributes:
+        ids: Document id of the set by file name, which is the desk's external id.
+        seconds: From the request for the sync until the last job was finished.
+        n_documents: Documents that are live.
+        failures: Number of the others by error code.
+    """
+
     ids: Mapping[str, str]
     seconds: float
     n_documents: int
@@ -73,8 +82,8 @@ def measure(
     """
     with MemoryWatch() as memory, open_embedded(settings) as embedded:
         desk = embedded.desk
-        ingested = _ingest(desk, read, settings.data.parent / "documents", progress)
-        principal = _owner(desk)
+        ingested = ingest(desk, read, settings.data.parent / "documents", progress)
+        principal = owner_of(desk)
         per_query = _search_all(desk, read, ingested.ids, principal, mode, progress)
         latencies = _latencies(desk, read, principal, mode)
         answers = _answer_all(desk, read, ingested.ids, principal, progress) if with_answers else {}
@@ -96,11 +105,17 @@ def measure(
     return Measured(report, per_query)
 
 
-def _owner(desk: Desk) -> Principal:
+def owner_of(desk: Desk) -> Principal:
+    """Who asks: the desk's owner, who may read the whole set."""
     return Principal(UserId(desk.settings.owner))
 
 
-def _ingest(desk: Desk, read: RetrievalSet, folder: Path, progress: Progress) -> _Ingested:
+def ingest(desk: Desk, read: RetrievalSet, folder: Path, progress: Progress) -> Ingested:
+    """Write a set to a folder that does not exist yet, and index it through the real pipeline.
+
+    Raises:
+        CommandError: The sync failed, or no document could be indexed.
+    """
     progress("write", 0, len(read.documents))
     ids = write_folder(read.documents, folder)
     SqlSources(desk.database, utc_now).create(
@@ -119,11 +134,11 @@ def _ingest(desk: Desk, read: RetrievalSet, folder: Path, progress: Progress) ->
     if not live:
         raise CommandError("nothing_indexed", f"no document of {read.name} could be indexed")
     progress("index", len(read.documents), len(read.documents))
-    return _Ingested(ids, seconds, live, desk.corpus.passage_count(_owner(desk)), _failures(desk))
+    return Ingested(ids, seconds, live, desk.corpus.passage_count(owner_of(desk)), _failures(desk))
 
 
 def _states(desk: Desk) -> dict[str, int]:
-    return desk.corpus.count_by_state(_owner(desk), DocumentFilter(source_id=_SOURCE))
+    return desk.corpus.count_by_state(owner_of(desk), DocumentFilter(source_id=_SOURCE))
 
 
 def _pending(desk: Desk) -> int:
@@ -135,7 +150,7 @@ def _failures(desk: Desk) -> dict[str, int]:
     failed = []
     for state in ("failed", "quarantined"):
         narrow = DocumentFilter(source_id=_SOURCE, state=state)
-        failed += desk.corpus.documents(_owner(desk), narrow, after=None, limit=100_000)
+        failed += desk.corpus.documents(owner_of(desk), narrow, after=None, limit=100_000)
     return dict(Counter(document.error_code for document in failed))
 
 
@@ -213,7 +228,7 @@ def _rounded(value: float | None) -> float | None:
 def _config(
     desk: Desk,
     read: RetrievalSet,
-    ingested: _Ingested,
+    ingested: Ingested,
     mode: SearchMode,
     per_query: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:

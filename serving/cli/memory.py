@@ -1,4 +1,4 @@
-"""The most memory that this process and its children held together, by sampling."""
+"""The most memory that a process and its children held together, by sampling."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MEASURE = f"proportional set size (PSS) of the whole process tree, sampled every
 class MemoryWatch:
     """Samples the process tree from a thread of its own while its block runs."""
 
-    def __init__(self) -> None:
-        """Watch the present process."""
-        self._root = psutil.Process()
+    def __init__(self, pid: int | None = None) -> None:
+        """Watch a process, the present one unless told otherwise. One that has ended counts nothing."""
+        self._root = psutil.Process(pid)
         self._stopped = threading.Event()
         self._peak = 0
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
@@ -45,7 +45,11 @@ class MemoryWatch:
                 return
 
     def _sample(self) -> int:
-        return sum(_held(process) for process in (self._root, *self._root.children(recursive=True)))
+        try:
+            tree = (self._root, *self._root.children(recursive=True))
+        except psutil.NoSuchProcess:
+            return 0
+        return sum(_held(process) for process in tree)
 
 
 def _held(process: psutil.Process) -> int:

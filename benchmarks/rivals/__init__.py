@@ -1,0 +1,1 @@
+"""Refdesk and other retrieval libraries, measured side by side: `make bench`."""
