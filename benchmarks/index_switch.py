@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,8 +168,10 @@ def is_expected(answer: Answer, pure: Sequence[Answer]) -> bool:
     return any(_is_alike(answer, each) for each in pure)
 
 
-def switch(embedded: EmbeddedDesk, *, switches: int, rate: float) -> SwitchReport:
-    """Build and switch, then go back, as often as asked, while searches go on."""
+def switch(
+    embedded: EmbeddedDesk, *, switches: int, rate: float, say: Callable[[str], None] = lambda _: None
+) -> SwitchReport:
+    """Build and switch, then go back, as often as asked, while searches go on; says how far it is."""
     build(embedded)
     expected = pure_answers(embedded)
     go_back(embedded)
@@ -176,9 +179,13 @@ def switch(embedded: EmbeddedDesk, *, switches: int, rate: float) -> SwitchRepor
     builds_ms, rollbacks_ms = [], []
     began = time.monotonic()
     with load.running():
-        for _ in range(switches):
+        for done in range(1, switches + 1):
             builds_ms.append(build(embedded))
             rollbacks_ms.append(go_back(embedded))
+            say(
+                f"{done}/{switches} switched and back, {len(load.times_ms)} searches, {len(load.errors)} errors, "
+                f"{len(load.mixed)} mixed, going back took at most {max(rollbacks_ms):.0f} ms"
+            )
     return SwitchReport(
         switches=switches,
         rollbacks=len(rollbacks_ms),
@@ -275,7 +282,12 @@ def main() -> None:
         else:
             _index_sample(state)
         with open_changed_desk(state) as embedded:
-            print(json.dumps(asdict(switch(embedded, switches=given.switches, rate=given.rate))))
+            report = switch(embedded, switches=given.switches, rate=given.rate, say=_say)
+            print(json.dumps(asdict(report)))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
