@@ -55,6 +55,7 @@ def page(
     charts = _charts(tables)
     parts = [
         _introduction(sets),
+        *_warnings(measurements, machine),
         _setting(measurements, machine),
         _overview(tables),
         *(f"![{title}]({images}/{name})" for name, (title, _) in charts.items()),
@@ -101,6 +102,18 @@ def _introduction(sets: Sequence[SetFacts]) -> str:
             "Their figures show that everything runs; they compare nothing.",
         ]
     return "\n".join(lines)
+
+
+def _warnings(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> list[str]:
+    """A word on figures that a busy machine spoilt; the run before leaves a load of about the cores behind."""
+    busiest = max((each.load for each in measurements), default=0.0)
+    if busiest <= float(machine.get("cores", "inf")) + 1:
+        return []
+    return [
+        f"**The machine was busy with other work** (load average up to {busiest:.0f} on {machine['cores']}\n"
+        "cores): times on this page compare nothing, and those of libraries with many threads suffer most.\n"
+        "Quality, chunks, memory and disk do not depend on it."
+    ]
 
 
 def _setting(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> str:
