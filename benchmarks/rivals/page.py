@@ -118,7 +118,7 @@ def _warnings(measurements: Sequence[Measurement], machine: Mapping[str, str]) -
 
 def _setting(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> str:
     versions = {name: number for each in measurements for name, number in each.versions.items()}
-    loads = [each.load for each in measurements]
+    loads = [each.load for each in measurements if not each.failure]
     rounds = len({each.round for each in measurements})
     facts = [
         *machine.items(),
@@ -268,6 +268,7 @@ def _method() -> str:
             '  sampled four times a second. "never read" is the share of wordpieces handed to the model beyond the',
             "  256 that it takes.",
             "- Every configuration is described in the head of its runner, `benchmarks/rivals/run_*.py`.",
+            "- What Refdesk costs as a corpus grows: [benchmarks-size.md](benchmarks-size.md).",
             "",
             table(("setup", "chunks"), cuts),
         )
