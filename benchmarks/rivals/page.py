@@ -55,6 +55,7 @@ def page(
     charts = _charts(tables)
     parts = [
         _introduction(sets),
+        *_warnings(measurements, machine),
         _setting(measurements, machine),
         _overview(tables),
         *(f"![{title}]({images}/{name})" for name, (title, _) in charts.items()),
@@ -103,9 +104,21 @@ def _introduction(sets: Sequence[SetFacts]) -> str:
     return "\n".join(lines)
 
 
+def _warnings(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> list[str]:
+    """A word on figures that a busy machine spoilt; the run before leaves a load of about the cores behind."""
+    busiest = max((each.load for each in measurements), default=0.0)
+    if busiest <= float(machine.get("cores", "inf")) + 1:
+        return []
+    return [
+        f"**The machine was busy with other work** (load average up to {busiest:.0f} on {machine['cores']}\n"
+        "cores): times on this page compare nothing, and those of libraries with many threads suffer most.\n"
+        "Quality, chunks, memory and disk do not depend on it."
+    ]
+
+
 def _setting(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> str:
     versions = {name: number for each in measurements for name, number in each.versions.items()}
-    loads = [each.load for each in measurements]
+    loads = [each.load for each in measurements if not each.failure]
     rounds = len({each.round for each in measurements})
     facts = [
         *machine.items(),
@@ -255,6 +268,7 @@ def _method() -> str:
             '  sampled four times a second. "never read" is the share of wordpieces handed to the model beyond the',
             "  256 that it takes.",
             "- Every configuration is described in the head of its runner, `benchmarks/rivals/run_*.py`.",
+            "- What Refdesk costs as a corpus grows: [benchmarks-size.md](benchmarks-size.md).",
             "",
             table(("setup", "chunks"), cuts),
         )

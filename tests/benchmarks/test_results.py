@@ -142,6 +142,13 @@ def test_the_mean_is_over_rows_that_were_measured_on_every_set() -> None:
     assert "Haystack" not in overview
 
 
+@pytest.mark.parametrize(("load", "is_told"), [(2.9, False), (3.1, True)])
+def test_the_page_tells_that_the_machine_was_busy(load: float, is_told: bool) -> None:
+    """Two cores and one run before: more than that is somebody else's work, and spoils every time."""
+    text = page([_measured(), _measured(round_number=2, load=load)], {}, {"cores": "2"}, images="images").text
+    assert ("The machine was busy" in text) is is_told
+
+
 def test_a_page_of_nothing_is_a_page() -> None:
     """Before anything was measured."""
     assert page([], {}, {}, images="images").text.startswith("# Benchmarks")
