@@ -7,10 +7,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
 from tests.services import servers
+
+# No deadline: a test must not fail because the machine is busy. The same examples in every run.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 REQUIRED = os.environ.get("REFDESK_REQUIRE_SERVICES") == "1"
 
