@@ -55,7 +55,7 @@ def page(
     charts = _charts(tables)
     parts = [
         _introduction(sets),
-        *_warnings(measurements, machine),
+        *busy_warning([each.load for each in measurements], machine),
         _setting(measurements, machine),
         _overview(tables),
         *(f"![{title}]({images}/{name})" for name, (title, _) in charts.items()),
@@ -104,9 +104,9 @@ def _introduction(sets: Sequence[SetFacts]) -> str:
     return "\n".join(lines)
 
 
-def _warnings(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> list[str]:
-    """A word on figures that a busy machine spoilt; the run before leaves a load of about the cores behind."""
-    busiest = max((each.load for each in measurements), default=0.0)
+def busy_warning(loads: Sequence[float], machine: Mapping[str, str]) -> list[str]:
+    """A word on times that other work spoilt, or nothing; the run before leaves a load of about the cores."""
+    busiest = max(loads, default=0.0)
     if busiest <= float(machine.get("cores", "inf")) + 1:
         return []
     return [
