@@ -45,7 +45,8 @@ def page(
     """Lay out everything that was measured.
 
     Args:
-        measurements: In any order; failed ones are named on the page.
+        measurements: In order of time; failed ones are named on the page. Of a set that has changed since,
+            only what was measured on its last state is shown.
         comparisons: Differences in quality, where there are any.
         machine: Facts by name.
         images: Folder of the charts as the page links to it.
@@ -69,7 +70,7 @@ def _rows_of(facts: SetFacts, measurements: Sequence[Measurement]) -> list[_Meas
     found = []
     for setup in SETUPS:
         for row in setup.rows:
-            mine = [each for each in measurements if each.set.name == facts.name and each.row == row.name]
+            mine = [each for each in measurements if each.set == facts and each.row == row.name]
             good = [each for each in mine if not each.failure]
             if not mine:
                 continue
