@@ -13,7 +13,7 @@ from html import escape
 _OURS, _OTHER, _TEXT, _GRID = "#0b7a75", "#9aa5b1", "#6b7280", "#d1d5db"
 _LINES = ("#0b7a75", "#c2571a", "#5b5fc7", "#8a8f98")
 _FONT = "font-family='system-ui, sans-serif' font-size='12'"
-_WIDTH, _LABELS, _VALUES, _BAR, _GAP, _TOP = 720, 250, 70, 18, 8, 34
+_WIDTH, _LABELS, _VALUES, _BAR, _GAP, _TOP = 720, 230, 70, 18, 8, 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def bars(title: str, unit: str, listed: Sequence[Bar]) -> str:
     height = _TOP + max(len(listed), 1) * (_BAR + _GAP)
     longest = max((bar.value for bar in listed), default=0.0) or 1.0
     room = _WIDTH - _LABELS - _VALUES
-    parts = [_text(0, 16, f"{title} ({unit})" if unit else title, bold=True)]
+    parts = [_text(4, 16, f"{title} ({unit})" if unit else title, bold=True)]
     for number, bar in enumerate(listed):
         top = _TOP + number * (_BAR + _GAP)
         length = round(room * bar.value / longest, 1)
@@ -47,7 +47,7 @@ def bars(title: str, unit: str, listed: Sequence[Bar]) -> str:
             _text(_LABELS + length + 6, top + 13, short(bar.value)),
         ]
     if not listed:
-        parts.append(_text(0, _TOP + 13, "nothing was measured"))
+        parts.append(_text(4, _TOP + 13, "nothing was measured"))
     return _svg(title, height, parts)
 
 
@@ -71,7 +71,7 @@ def lines(title: str, x_name: str, unit: str, series: Mapping[str, Sequence[tupl
         share = (math.log10(x) - low) / (high - low) if high > low else 0.5
         return round(left + share * (right - left), 1), round(bottom - y / tallest * (bottom - top), 1)
 
-    parts = [_text(0, 16, f"{title} ({unit})", bold=True)]
+    parts = [_text(4, 16, f"{title} ({unit})", bold=True)]
     for step in range(5):
         y = tallest * step / 4
         _, at = place(points[0][0], y)

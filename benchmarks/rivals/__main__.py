@@ -234,13 +234,12 @@ def _run_file(arguments: argparse.Namespace, set_name: str, row: str) -> Path:
 
 def _write_page(measurements: Sequence[Measurement], arguments: argparse.Namespace) -> None:
     comparisons = {}
-    for facts in {each.set for each in measurements}:
-        ours = _run_file(arguments, facts.name, OURS)
-        for row in {each.row for each in measurements if each.set == facts} - {OURS}:
-            theirs = _run_file(arguments, facts.name, row)
-            if ours.exists() and theirs.exists():
-                compared = compare(read_run(ours).queries, read_run(theirs).queries)
-                comparisons[facts.name, row] = compared
+    for set_name, row in {(each.set.name, each.row) for each in measurements if each.row != OURS}:
+        files = [_run_file(arguments, set_name, each) for each in (OURS, row)]
+        if all(file.exists() for file in files):
+            ours, theirs = map(read_run, files)
+            if ours.set_digest == theirs.set_digest:
+                comparisons[set_name, row] = compare(ours.queries, theirs.queries)
     written = page(measurements, comparisons, machine_facts(), images="images")
     images = arguments.page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)

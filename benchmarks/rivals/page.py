@@ -45,7 +45,8 @@ def page(
     """Lay out everything that was measured.
 
     Args:
-        measurements: In any order; failed ones are named on the page.
+        measurements: In order of time; failed ones are named on the page. Of a set that has changed since,
+            only what was measured on its last state is shown.
         comparisons: Differences in quality, where there are any.
         machine: Facts by name.
         images: Folder of the charts as the page links to it.
@@ -55,7 +56,7 @@ def page(
     charts = _charts(tables)
     parts = [
         _introduction(sets),
-        *_warnings(measurements, machine),
+        *busy_warning([each.load for each in measurements], machine),
         _setting(measurements, machine),
         _overview(tables),
         *(f"![{title}]({images}/{name})" for name, (title, _) in charts.items()),
@@ -69,7 +70,7 @@ def _rows_of(facts: SetFacts, measurements: Sequence[Measurement]) -> list[_Meas
     found = []
     for setup in SETUPS:
         for row in setup.rows:
-            mine = [each for each in measurements if each.set.name == facts.name and each.row == row.name]
+            mine = [each for each in measurements if each.set == facts and each.row == row.name]
             good = [each for each in mine if not each.failure]
             if not mine:
                 continue
@@ -104,9 +105,9 @@ def _introduction(sets: Sequence[SetFacts]) -> str:
     return "\n".join(lines)
 
 
-def _warnings(measurements: Sequence[Measurement], machine: Mapping[str, str]) -> list[str]:
-    """A word on figures that a busy machine spoilt; the run before leaves a load of about the cores behind."""
-    busiest = max((each.load for each in measurements), default=0.0)
+def busy_warning(loads: Sequence[float], machine: Mapping[str, str]) -> list[str]:
+    """A word on times that other work spoilt, or nothing; the run before leaves a load of about the cores."""
+    busiest = max(loads, default=0.0)
     if busiest <= float(machine.get("cores", "inf")) + 1:
         return []
     return [

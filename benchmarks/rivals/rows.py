@@ -55,7 +55,7 @@ SETUPS = (
     Setup(
         "llamaindex",
         "dense",
-        (Row("llamaindex-dense", "LlamaIndex, chunks the model reads whole", "dense"),),
+        (Row("llamaindex-dense", "LlamaIndex, no chunk cut off", "dense"),),
         "254 wordpieces, 20 shared",
     ),
     Setup(

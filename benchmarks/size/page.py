@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.charts import lines, short
-from benchmarks.rivals.page import Page, table
+from benchmarks.rivals.page import Page, busy_warning, table
 
 Measured = Mapping[str, Any]
 """What one size gave: `n_chunks`, `load`, and the reports of its stages under `index`, `search`, `recall`."""
@@ -44,6 +44,7 @@ def size_page(measured: Sequence[Measured], machine: Mapping[str, str], *, image
         "through the real pipeline, with vectors that cost nothing (`benchmarks/size/vectors.py`): what the model\n"
         "takes comes on top and does not depend on size. Questions do run through the model. One embedded desk,\n"
         "its index unoptimised.",
+        *busy_warning(loads, machine),
         table(("", ""), facts),
         "## Indexing\n\n" + _indexing(sizes) if sizes else "Nothing was measured.",
         *(f"![{title}]({images}/{name})" for name, (title, _) in charts.items()),

@@ -142,6 +142,14 @@ def test_the_mean_is_over_rows_that_were_measured_on_every_set() -> None:
     assert "Haystack" not in overview
 
 
+def test_figures_of_an_earlier_state_of_a_set_are_left_out() -> None:
+    """They were measured on other documents or questions."""
+    earlier = _measured("txtai-rrf", set=replace(_FACTS, digest="old"))
+    text = page([earlier, _measured()], {}, {}, images="images").text
+    assert "| Refdesk | 0.5000 |" in text
+    assert "| txtai, hybrid (RRF) | 0.5000 |" not in text
+
+
 @pytest.mark.parametrize(("load", "is_told"), [(2.9, False), (3.1, True)])
 def test_the_page_tells_that_the_machine_was_busy(load: float, is_told: bool) -> None:
     """Two cores and one run before: more than that is somebody else's work, and spoils every time."""

@@ -61,6 +61,27 @@ def test_one_process_indexes_and_another_one_searches(job: dict[str, str], tmp_p
     assert searched["queries_per_cpu_s"] > 0
 
 
+@pytest.mark.timeout(400)
+def test_refdesk_goes_through_the_same_contract(job: dict[str, str], tmp_path: Path) -> None:
+    """The real desk on the same two documents, told apart by its search in another process."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_bytes(Path(job["documents"]).read_bytes())
+    (folder / "queries.jsonl").write_bytes(Path(job["queries"]).read_bytes())
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n")
+    given = {**job, "set": str(folder)}
+    found = {}
+    for name in ("index", "search"):
+        stage = Stage(Path(sys.executable), "benchmarks.rivals.run_refdesk", name, "hybrid", given)
+        found[name] = run_stage(stage, tmp_path, bytecode=tmp_path / "bytecode", timeout_s=180)
+    assert found["index"]["n_documents"] == 2
+    assert found["index"]["n_chunks"] >= 4
+    assert found["index"]["n_tokens_cut"] == 0
+    assert found["index"].keys() >= {"versions", "ready_s", "index_s", "cpu_s", "failures"}
+    assert [document for document, _ in found["search"]["rankings"]["q1"]] == ["d2", "d1"]
+    assert len(found["search"]["latencies_ms"]) == 200
+
+
 def test_a_stage_that_fails_tells_what_it_printed(job: dict[str, str], tmp_path: Path) -> None:
     """The message names the stage and ends with the error."""
     with pytest.raises(
