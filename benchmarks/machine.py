@@ -1,4 +1,4 @@
-"""What kind of machine figures were taken on: nothing that names it or says where things lie."""
+"""What kind of machine figures were taken on, and what of it was used: nothing that names it or a place on it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def machine_facts() -> dict[str, str]:
 def load() -> float:
     """Load average of the last minute."""
     return os.getloadavg()[0]
+
+
+def used_cpu_s() -> float:
+    """Seconds of processor time that this process and all below it have used so far."""
+    root = psutil.Process()
+    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
 def _processor() -> str:

@@ -94,6 +94,7 @@ def _extract(extractor: SandboxExtractor, path: Path, scratch: Path) -> list[Out
     """How a file ended, and the files inside it, as deep and as many as the desk would take."""
     ended: list[Outcome] = []
     waiting = [FoundFile(str(path), path.stat().st_size, path=path)]
+    n_found = bytes_found = 0
     with tempfile.TemporaryDirectory(prefix="found-", dir=scratch) as folder:
         while waiting:
             file = waiting.pop(0)
@@ -102,12 +103,13 @@ def _extract(extractor: SandboxExtractor, path: Path, scratch: Path) -> list[Out
                 ended.append(Outcome(file.name, depth, file.error_code, file.error_message, 0.0))
                 continue
             inside = Path(tempfile.mkdtemp(dir=folder))
-            relatives = [outcome for outcome in ended if outcome.depth]
-            lineage = Lineage(depth, len(relatives) + len(waiting), sum(one.size_bytes for one in waiting))
+            own = (1, file.size_bytes) if depth else (0, 0)
+            lineage = Lineage(depth, n_found - own[0], bytes_found - own[1])
             outcome, found = _extract_one(extractor, file.name, file.path, room_for(lineage, inside))
             ended.append(outcome)
             ids = member_ids(file.name, [one.name for one in found])
             waiting += [replace(one, name=member_id) for member_id, one in zip(ids, found, strict=True)]
+            n_found, bytes_found = n_found + len(found), bytes_found + sum(one.size_bytes for one in found)
     return ended
 
 

@@ -17,13 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.machine import used_cpu_s
 from benchmarks.rivals.contract import LATENCY_HITS, RANKED_DOCUMENTS, count_tokens, measure_search
 from ingest.ports import DocumentStore
 from retrieval.query import Query, SearchMode
 from retrieval.search import MAX_QUERY_CHARS
-from retrieval.settings import Settings, load_settings
+from retrieval.settings import load_settings
 from serving.cli.beir import RetrievalSet, read_set
 from serving.cli.measuring import ingest, owner_of
 from serving.embedded import open_embedded
@@ -37,7 +36,7 @@ def main() -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     read = read_set(Path(job["set"]))
     if stage == "warm":
-        with open_embedded(_settings(Path(job["state"]))):
+        with open_embedded(load_settings(data=Path(job["state"]))):
             found: dict[str, Any] = {}
     else:
         found = _index(read, job) if stage == "index" else _search(read, SearchMode(mode), job)
@@ -46,11 +45,11 @@ def main() -> None:
 
 def _index(read: RetrievalSet, job: dict[str, Any]) -> dict[str, Any]:
     state = Path(job["state"])
-    with open_embedded(_settings(state)) as embedded:
+    with open_embedded(load_settings(data=state)) as embedded:
         ready_s = time.monotonic() - job["began"]
-        cpu = _cpu_s()
+        cpu = used_cpu_s()
         ingested = ingest(embedded.desk, read, state.parent / "documents", lambda *_: None)
-        cpu_s = _cpu_s() - cpu
+        cpu_s = used_cpu_s() - cpu
         tokens = count_tokens(_embedded_texts(embedded.toolbox.store), Path(job["model"]))
     (state.parent / "ids.json").write_text(json.dumps(dict(ingested.ids)), encoding="utf-8")
     return {
@@ -68,7 +67,7 @@ def _search(read: RetrievalSet, mode: SearchMode, job: dict[str, Any]) -> dict[s
     state = Path(job["state"])
     ids = json.loads((state.parent / "ids.json").read_text(encoding="utf-8"))
     queries = {query: read.queries[query][:MAX_QUERY_CHARS] for query in read.judgements}
-    with open_embedded(_settings(state)) as embedded:
+    with open_embedded(load_settings(data=state)) as embedded:
         desk, owner = embedded.desk, owner_of(embedded.desk)
 
         def ranked(text: str, limit: int) -> list[tuple[str, float]]:
@@ -87,17 +86,6 @@ def _embedded_texts(store: DocumentStore) -> Iterator[str]:
     ids = sorted(store.live_chunk_ids())
     for start in range(0, len(ids), 500):
         yield from (chunk.text for chunk in store.live_chunks(ids[start : start + 500]))
-
-
-def _settings(state: Path) -> Settings:
-    return load_settings(data=state)
-
-
-def _cpu_s() -> float:
-    """Seconds of processor time that this process and all below it have used so far."""
-    root = psutil.Process()
-    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
-    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 import uvicorn
 
+from benchmarks.machine import used_cpu_s
 from benchmarks.rivals.stages import size_mb
 from benchmarks.size.corpus import SECTIONS, MadeCorpus, vocabulary_of
 from benchmarks.size.vectors import open_made_corpus
@@ -118,9 +119,9 @@ def _index(job: Job, _: float) -> dict[str, Any]:
         SqlSources(embedded.desk.database, utc_now).create(
             _SOURCE, name="made", kind="folder", location=str(job.documents), owner=UserId("nobody")
         )
-        began, cpu = time.perf_counter(), _cpu_s()
+        began, cpu = time.perf_counter(), used_cpu_s()
         done = _sync(embedded.desk)
-        seconds, cpu_s = time.perf_counter() - began, _cpu_s() - cpu
+        seconds, cpu_s = time.perf_counter() - began, used_cpu_s() - cpu
         n_chunks = embedded.toolbox.indexer.active().count()
         n_live = _live(embedded.desk)
     return {
@@ -282,17 +283,13 @@ def _served(desk: Desk) -> Iterator[httpx.Client]:
                 raise RuntimeError("the server did not start")
             time.sleep(0.02)
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=base, headers={"X-Refdesk-User": _READER.user_id}, timeout=60) as client:
-            yield client
-        server.should_exit = True
-        thread.join(timeout=10)
-
-
-def _cpu_s() -> float:
-    """Seconds of processor time that this process and all below it have used so far."""
-    root = psutil.Process()
-    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
-    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
+        headers = {"X-Refdesk-User": _READER.user_id}
+        try:
+            with httpx.Client(base_url=base, headers=headers, timeout=60) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
 
 
 if __name__ == "__main__":
