@@ -60,6 +60,7 @@ class HashedEmbedder:
 
     fingerprint = "hashed"
     dimension = _DIMENSION
+    languages: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         """Start counting."""
@@ -148,7 +149,9 @@ class Bench:
         assert job.document_id is not None
         version = _version(job.document_id, name, n_chunks)
         self.toolbox.store.stage(lease, version)
-        chunks = [IndexableChunk(each.chunk_id, job.document_id, each.draft.text) for each in version.chunks]
+        chunks = [
+            IndexableChunk(each.chunk_id, job.document_id, each.draft.text, "en") for each in version.chunks
+        ]
         written = self.toolbox.indexer.write(self.toolbox.store.index_target(job.document_id), chunks, {})
         self.toolbox.store.publish(lease, version.version_id, written=written)
         self.toolbox.indexer.apply_access([job.document_id])

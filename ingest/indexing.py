@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from ingest.ports import DocumentStore, IndexableChunk, IndexTarget
 from retrieval.access import hashed_denied, hashed_readers
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
-from retrieval.indexes import IndexBuilds, IndexState, OpenIndex, OpenIndexes
+from retrieval.indexes import Calibration, IndexBuilds, IndexState, OpenIndex, OpenIndexes
 from retrieval.ports import Embedder, Point, SparseEncoder, VectorIndex
 
 T = TypeVar("T")
@@ -28,9 +28,6 @@ Vectors = Mapping[str, NDArray[np.float32]]
 """Vectors of some chunks by fingerprint of the embedder that made them, each of shape `(n, dimension)`."""
 
 _BATCH = 128
-ASSUMED_AVERAGE = 80.0
-"""Average length of a chunk in sparse terms, until the corpus has been measured."""
-
 _TOLERATED_DRIFT = 0.05
 """Sparse weights are written anew once the measured average is this far from the one in use."""
 
@@ -134,18 +131,17 @@ class Indexer:
     def recalibrate(self) -> bool:
         """Write sparse weights anew where the average length has moved. Returns whether it did."""
         with self._recalibrating, self._indexes.written() as written:
-            measured, count = self._store.average_terms()
-            moved = [
-                each
-                for each in written
-                if count
-                and each.record.state is not IndexState.BUILDING  # measured when it began
-                and _has_moved(each.record.average_length, measured)
-            ]
-            for opened in moved:
-                self._builds.set_average(opened.record.name, measured)
-                self._weigh_anew(opened, measured)
-            return bool(moved)
+            measured = self._store.calibration()
+            if measured is None:
+                return False
+            settled = [each for each in written if each.record.state is not IndexState.BUILDING]
+            for opened in settled:  # the one that is being built was measured when it began
+                calibration, has_moved = _recalibrated(opened.record.calibration, measured)
+                if calibration != opened.record.calibration:
+                    self._builds.calibrate(opened.record.name, calibration)
+                if has_moved:
+                    self._weigh_anew(opened, calibration)
+            return any(_recalibrated(each.record.calibration, measured)[1] for each in settled)
 
     def reconcile(self, *, progress: Callable[[int, int], None] = lambda *_: None) -> Repair:
         """Make every index hold exactly the catalogue's live chunks, with the access lists of now.
@@ -185,13 +181,15 @@ class Indexer:
             if newest != epoch:  # changed between the reading and the writing of the list
                 opened.index.set_access(document_id, hashed_readers(acl), hashed_denied(acl))
 
-    def _weigh_anew(self, opened: OpenIndex, average_length: float) -> None:
+    def _weigh_anew(self, opened: OpenIndex, calibration: Calibration) -> None:
         present = set(opened.index.chunk_ids())  # the engine refuses the whole batch for one unknown id
         for batch in _batches(sorted(self._store.live_chunk_ids() & present), 1000):
             opened.index.set_sparse(
                 {
                     chunk.chunk_id: opened.encoders.sparse.encode_document(
-                        chunk.text, average_length=average_length
+                        chunk.text,
+                        language=chunk.language,
+                        average_length=calibration.average_length,
                     )
                     for chunk in self._store.live_chunks(batch)
                 }
@@ -212,7 +210,7 @@ def _points(
 ) -> list[Point]:
     if vectors.shape != (len(chunks), opened.encoders.embedder.dimension) or not np.isfinite(vectors).all():
         raise ValueError(f"unusable vectors of shape {vectors.shape} for {len(chunks)} chunks")
-    sparse, average = opened.encoders.sparse, opened.record.average_length
+    sparse, average = opened.encoders.sparse, opened.record.calibration.average_length
     return [
         _point(target, chunk, vector, sparse, average) for chunk, vector in zip(chunks, vectors, strict=True)
     ]
@@ -237,7 +235,7 @@ def _point(
         readers=hashed_readers(target.acl),
         denied=hashed_denied(target.acl),
         dense=vector,
-        sparse=sparse.encode_document(chunk.text, average_length=average),
+        sparse=sparse.encode_document(chunk.text, language=chunk.language, average_length=average),
     )
 
 
@@ -252,8 +250,12 @@ def _setting_access(
     return lambda index: index.set_access(document_id, readers, denied)
 
 
-def _has_moved(in_use: float, measured: float) -> bool:
-    return abs(measured - in_use) > _TOLERATED_DRIFT * in_use
+def _recalibrated(in_use: Calibration, measured: Calibration) -> tuple[Calibration, bool]:
+    """What an index is set to from now on, and whether its weights have to be written anew for it."""
+    has_moved = (
+        abs(measured.average_length - in_use.average_length) > _TOLERATED_DRIFT * in_use.average_length
+    )
+    return (measured if has_moved else replace(in_use, languages=measured.languages)), has_moved
 
 
 def _batches(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -277,7 +277,10 @@ class Pipeline:
             StagedChunk(
                 chunk_id_for(document.id, version_id, draft.position),
                 draft,
-                self._sparse.count_terms(indexed_text(title, draft.heading_path, draft.context, draft.text)),
+                self._sparse.count_terms(
+                    indexed_text(title, draft.heading_path, draft.context, draft.text),
+                    language=extraction.document.language,
+                ),
             )
             for draft in extraction.chunks
         )
@@ -314,7 +317,7 @@ class Pipeline:
 def _indexable(version: StagedVersion, chunk: StagedChunk) -> IndexableChunk:
     draft = chunk.draft
     text = indexed_text(version.document.title, draft.heading_path, draft.context, draft.text)
-    return IndexableChunk(chunk.chunk_id, version.document_id, text)
+    return IndexableChunk(chunk.chunk_id, version.document_id, text, version.document.language)
 
 
 def _pack(document: ParsedDocument) -> bytes:

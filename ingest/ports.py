@@ -22,6 +22,7 @@ from retrieval.corpus import (
     VersionId,
 )
 from retrieval.errors import RefdeskError
+from retrieval.indexes import Calibration
 from retrieval.jobs import Lease
 from retrieval.ports import BlobStore
 
@@ -230,6 +231,7 @@ class IndexableChunk:
     chunk_id: ChunkId
     document_id: DocumentId
     text: str
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +413,6 @@ class DocumentStore(Protocol):
         """Note that the index holds the access list of this epoch."""
         ...
 
-    def average_terms(self) -> tuple[float, int]:
-        """Mean number of sparse terms over the live chunks, and the number of chunks."""
+    def calibration(self) -> Calibration | None:
+        """What the live chunks say that the sparse leg should be set to; None when there are none."""
         ...

@@ -13,11 +13,19 @@ from typing import Protocol
 
 import numpy as np
 
-from ingest.indexing import ASSUMED_AVERAGE, Indexer
+from ingest.indexing import Indexer
 from ingest.ports import DocumentStore
 from retrieval.corpus import ChunkId
 from retrieval.errors import IndexUnavailableError
-from retrieval.indexes import IndexBuilds, IndexRecord, IndexState, OpenIndex, OpenIndexes, record_in
+from retrieval.indexes import (
+    ASSUMED_CALIBRATION,
+    IndexBuilds,
+    IndexRecord,
+    IndexState,
+    OpenIndex,
+    OpenIndexes,
+    record_in,
+)
 
 _BATCH = 128
 _ROUNDS = 5
@@ -132,8 +140,7 @@ class IndexBuilder:
             return unfinished
         self.abandon()
         name = f"index-{uuid.uuid4().hex[:12]}"
-        measured, count = self._store.average_terms()
-        self._builds.begin(name, self._recipes.index, measured if count else ASSUMED_AVERAGE)
+        self._builds.begin(name, self._recipes.index, self._store.calibration() or ASSUMED_CALIBRATION)
         return next(record for record in self._builds.records() if record.name == name)
 
     def _fill(self, opened: OpenIndex, heartbeat: Callable[[int, int], bool]) -> bool:

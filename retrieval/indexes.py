@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,19 +30,56 @@ class IndexState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the sparse leg is set by, as measured on the corpus.
+
+    Attributes:
+        average_length: Sparse terms per chunk that BM25 weights are normalised by.
+        languages: ISO 639-1 codes of the languages that queries are stemmed for, commonest first.
+    """
+
+    average_length: float
+    languages: tuple[str, ...] = ("en",)
+
+
+ASSUMED_CALIBRATION = Calibration(80.0)
+"""Until the corpus has been measured."""
+
+_SIGNIFICANT_SHARE = 0.05
+
+
+def spoken(chunks_by_language: Mapping[str, int]) -> tuple[str, ...]:
+    """The languages that at least one chunk in twenty is in, commonest first, and English.
+
+    English is always among them: what no language was told for is stemmed as English, and names of products
+    and tools are English in every company.
+
+    >>> spoken({"de": 80, "en": 15, "fr": 4, "und": 1})
+    ('de', 'en')
+    """
+    total = sum(chunks_by_language.values())
+    common = [
+        language
+        for language, count in sorted(chunks_by_language.items(), key=lambda each: (-each[1], each[0]))
+        if language != "und" and count >= _SIGNIFICANT_SHARE * total
+    ]
+    return tuple(dict.fromkeys([*common, "en"]))
+
+
+@dataclass(frozen=True, slots=True)
 class IndexRecord:
     """What the catalogue knows of an index.
 
     Attributes:
         name: Of its folder or collection.
         fingerprint: Of the embedder, chunker and sparse encoder that it was built by (`fingerprint_of`).
-        average_length: Sparse terms per chunk that its BM25 weights are normalised by.
+        calibration: What its term weights and queries are made with.
         activated_at: When it last began to answer; None while it is being built.
     """
 
     name: str
     fingerprint: str
-    average_length: float
+    calibration: Calibration
     state: IndexState
     created_at: datetime
     activated_at: datetime | None
@@ -80,7 +117,7 @@ class IndexRecords(Protocol):
 class IndexBuilds(IndexRecords, Protocol):
     """The catalogue, as far as indexes move through their states. Every method is one transaction."""
 
-    def begin(self, name: str, fingerprint: str, average_length: float) -> None:
+    def begin(self, name: str, fingerprint: str, calibration: Calibration) -> None:
         """Record an index that is being built: from this commit on every write has to reach it.
 
         The first index of a catalogue answers at once. Raises `ConflictError` while another is being built.
@@ -94,8 +131,8 @@ class IndexBuilds(IndexRecords, Protocol):
         """
         ...
 
-    def set_average(self, name: str, average_length: float) -> None:
-        """Record what the sparse weights of an index are normalised by from now on."""
+    def calibrate(self, name: str, calibration: Calibration) -> None:
+        """Record what an index's term weights and queries are made with from now on."""
         ...
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval.access import AccessFilter
 from retrieval.corpus import ChunkId, DocumentId, Passage, SourceId
-from retrieval.query import Candidate, SearchFilters, SearchMode
+from retrieval.query import Legs, SearchFilters, SearchMode
 
 Embedding = NDArray[np.float32]
 """One dense vector, shape `(dimension,)`, unit length."""
@@ -59,14 +59,13 @@ class IndexQuery:
     """A query in the index's terms. `access` is required: there is no search without it.
 
     Attributes:
-        limit: Most candidates to return.
-        depth: Candidates that each leg contributes before fusion.
+        depth: Most candidates that each leg returns.
+        mode: The legs that are asked.
     """
 
     access: AccessFilter
     dense: Embedding
     sparse: SparseVector
-    limit: int
     depth: int
     filters: SearchFilters = SearchFilters()
     mode: SearchMode = SearchMode.HYBRID
@@ -94,8 +93,8 @@ class VectorIndex(Protocol):
         """Replace sparse vectors of existing points; used when the average length moved."""
         ...
 
-    def search(self, query: IndexQuery) -> list[Candidate]:
-        """The best candidates that pass `query.access` and `query.filters`, score descending.
+    def search(self, query: IndexQuery) -> Legs:
+        """The best candidates of each leg that pass `query.access` and `query.filters`.
 
         Access:
             Filtered by hashed principals; callers check each candidate again in the catalogue.
@@ -129,6 +128,11 @@ class Embedder(Protocol):
     @property
     def fingerprint(self) -> str:
         """Changes whenever vectors would: model, weights, precision, pooling."""
+        ...
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """ISO 639-1 codes of the languages it was trained for; empty when it is at home in all."""
         ...
 
     @property
@@ -169,15 +173,21 @@ class SparseEncoder(Protocol):
         """Changes whenever term ids or weights would, the average length apart."""
         ...
 
-    def encode_document(self, text: str, *, average_length: float) -> SparseVector:
-        """Saturated term frequencies, normalised by length against the corpus's average (in terms)."""
+    def encode_document(self, text: str, *, language: str, average_length: float) -> SparseVector:
+        """Saturated term frequencies, normalised by length against the corpus's average (in terms).
+
+        Args:
+            text: The indexed text of a chunk.
+            language: ISO 639-1 code of its document's language, or `und`: it decides how words are stemmed.
+            average_length: Mean of `count_terms` over the corpus.
+        """
         ...
 
-    def encode_query(self, text: str) -> SparseVector:
-        """Each distinct query term with weight 1."""
+    def encode_query(self, text: str, *, languages: Sequence[str] = ("en",)) -> SparseVector:
+        """Each distinct term of a query, as documents in each of these languages would have it, with weight 1."""
         ...
 
-    def count_terms(self, text: str) -> int:
+    def count_terms(self, text: str, *, language: str) -> int:
         """Number of terms the encoder sees in a text; the average of this is the average length."""
         ...
 

@@ -65,13 +65,28 @@ class Candidate:
     """A chunk proposed by the index. It has been filtered there but not yet checked in the catalogue.
 
     Attributes:
-        score: Higher is better; compares within one result only.
-        contributions: Score by leg (`dense`, `sparse`) where the index can tell.
+        score: Higher is better; compares within one leg, or within one fused ranking.
+        language: Of the document, ISO 639-1 or `und`.
+        contributions: What each leg (`dense`, `sparse`) gave to a fused score.
     """
 
     chunk_id: ChunkId
     score: float
+    language: str = "und"
     contributions: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """What each leg of a search found, best first; a leg that was not asked is empty.
+
+    Attributes:
+        dense: By inner product of unit vectors, -1 to 1.
+        sparse: By BM25, above 0.
+    """
+
+    dense: tuple[Candidate, ...] = ()
+    sparse: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

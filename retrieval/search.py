@@ -13,6 +13,7 @@ from typing import TypeVar
 from retrieval.access import Principal, filter_for, permits
 from retrieval.corpus import DocumentId
 from retrieval.errors import InvalidQueryError
+from retrieval.fusion import dense_weight, fuse
 from retrieval.highlighting import highlight
 from retrieval.indexes import OpenIndex
 from retrieval.ports import CorpusReader, IndexQuery
@@ -79,19 +80,20 @@ class Search:
         timings: dict[str, float] = {}
         with_time = _Stopwatch(timings)
         readable: list[Hit] = []
+        n_candidates = max(query.limit * self._settings.spare, 50)
         with self._answering() as opened:
             embedder, sparse = opened.encoders.embedder, opened.encoders.sparse
             request = IndexQuery(
                 access=filter_for(principal),
                 dense=with_time("embed", lambda: embedder.embed_query(query.text)),
-                sparse=sparse.encode_query(query.text),
-                limit=min(max(query.limit * self._settings.spare, 50), self._settings.depth * 2),
+                sparse=sparse.encode_query(query.text, languages=opened.record.calibration.languages),
                 depth=self._settings.depth,
                 filters=query.filters,
                 mode=query.mode,
             )
             for _ in range(_ATTEMPTS):
-                candidates = with_time("index", partial(opened.index.search, request))
+                legs = with_time("index", partial(opened.index.search, request))
+                candidates = fuse(legs, dense_weight(legs, embedder.languages))[:n_candidates]
                 readable, was_replaced = with_time("check", partial(self._check, candidates, principal))
                 if not was_replaced:
                     break

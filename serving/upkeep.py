@@ -50,8 +50,8 @@ def fill_index(settings: Settings, *, progress: Callable[[int, int], None]) -> I
     with owned_folder(settings.data), open_corpus(settings) as corpus:
         builds = SqlIndexBuilds(corpus.database, utc_now)
         builds.forget_all()
-        measured, count = SqlDocumentStore(corpus.database, utc_now).average_terms()
-        if count:
+        measured = SqlDocumentStore(corpus.database, utc_now).calibration()
+        if measured is not None:
             builds.begin(FIRST_INDEX, index_fingerprint(settings, corpus), measured)
         with open_toolbox(settings, corpus, WorkerSettings()) as toolbox:
             toolbox.indexer.reconcile(progress=progress)

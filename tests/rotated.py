@@ -32,6 +32,11 @@ class RotatedEmbedder:
         return f"rotated-{_SEED}/{self._embedder.fingerprint}"
 
     @property
+    def languages(self) -> frozenset[str]:
+        """See `Embedder.languages`."""
+        return self._embedder.languages
+
+    @property
     def dimension(self) -> int:
         """See `Embedder.dimension`."""
         return self._embedder.dimension

@@ -13,7 +13,7 @@ from ingest.adapters.sql_build_store import SqlBuildStore
 from ingest.adapters.sql_store import SqlDocumentStore
 from ingest.connector_memory import BlobMemory
 from ingest.errors import SourceUnavailableError
-from ingest.indexing import ASSUMED_AVERAGE, Indexer
+from ingest.indexing import Indexer
 from ingest.pipeline import PARSER_RECIPE, Pipeline, PipelineSettings
 from ingest.ports import Connector, ConnectorParts, Reach, reach_nothing
 from ingest.rebuilding import IndexBuilder, Recipes
@@ -26,7 +26,7 @@ from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Source
-from retrieval.indexes import IndexState, fingerprint_of, record_in
+from retrieval.indexes import ASSUMED_CALIBRATION, IndexState, fingerprint_of, record_in
 from retrieval.ports import BlobStore
 from retrieval.settings import InvalidSettingsError, Settings, read_secret
 from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index
@@ -50,7 +50,7 @@ def open_toolbox(
     fingerprint = index_fingerprint(settings, corpus)
     builds = SqlIndexBuilds(corpus.database, clock)
     if record_in(builds, IndexState.ACTIVE) is None:
-        builds.begin(FIRST_INDEX, fingerprint, ASSUMED_AVERAGE)
+        builds.begin(FIRST_INDEX, fingerprint, ASSUMED_CALIBRATION)
     indexer = Indexer(store=store, indexes=corpus.indexes, builds=builds)
     recipe = f"{PARSER_RECIPE}|{chunking.fingerprint}"
     builder = IndexBuilder(

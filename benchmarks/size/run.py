@@ -251,11 +251,10 @@ def _recall(job: Job, _: float) -> dict[str, Any]:
                     access=filter_for(principal),
                     dense=asked,
                     sparse=opened.encoders.sparse.encode_query(question),
-                    limit=_RECALL_K,
                     depth=_RECALL_K,
                     mode=SearchMode.DENSE,
                 )
-                given = {hit.chunk_id for hit in opened.index.search(query)}
+                given = {hit.chunk_id for hit in opened.index.search(query).dense}
                 shares.append(len(exact & given) / max(len(exact), 1))
             found[f"{name}_recall"] = sum(shares) / len(shares)
     return found

@@ -46,6 +46,11 @@ class MadeVectors:
         self._spends = spends
 
     @property
+    def languages(self) -> frozenset[str]:
+        """See `Embedder.languages`."""
+        return self._model.languages
+
+    @property
     def dimension(self) -> int:
         """See `Embedder.dimension`."""
         return self._model.dimension

@@ -47,6 +47,7 @@ from retrieval.corpus import (
     indexed_text,
 )
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError, RefdeskError
+from retrieval.indexes import Calibration, spoken
 from retrieval.jobs import FORCE, JobKind, Lease
 
 
@@ -299,15 +300,23 @@ class SqlDocumentStore:
         with self._database.read() as session:
             for batch in batches(chunk_ids, 500):
                 query = (
-                    select(ChunkRow, VersionRow.title, DocumentRow.source_title, DocumentRow.external_id)
+                    select(
+                        ChunkRow,
+                        VersionRow.title,
+                        DocumentRow.source_title,
+                        DocumentRow.external_id,
+                        DocumentRow.language,
+                    )
                     .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
                     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
                     .where(ChunkRow.id.in_(batch))
                 )
-                for row, title, source_title, external_id in session.execute(query):
+                for row, title, source_title, external_id, language in session.execute(query):
                     shown = source_title or title or external_id
                     text = indexed_text(shown, tuple(row.heading_path), row.context, row.text)
-                    chunks.append(IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text))
+                    chunks.append(
+                        IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text, language)
+                    )
         return chunks
 
     def stale_access(self, among: Sequence[DocumentId] | None = None) -> list[DocumentId]:
@@ -335,14 +344,19 @@ class SqlDocumentStore:
                 update(DocumentRow).where(DocumentRow.id == document_id).values(indexed_acl_epoch=epoch)
             )
 
-    def average_terms(self) -> tuple[float, int]:
-        """See `DocumentStore.average_terms`."""
-        query = select(func.avg(ChunkRow.n_terms), func.count()).join(
-            DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id
+    def calibration(self) -> Calibration | None:
+        """See `DocumentStore.calibration`."""
+        query = (
+            select(DocumentRow.language, func.count(), func.sum(ChunkRow.n_terms))
+            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+            .group_by(DocumentRow.language)
         )
         with self._database.read() as session:
-            mean, count = session.execute(query).one()
-        return float(mean or 0.0), count
+            rows = session.execute(query).tuples().all()
+        if not rows:
+            return None
+        n_terms, n_chunks = sum(terms for _, _, terms in rows), sum(count for _, count, _ in rows)
+        return Calibration(n_terms / n_chunks, spoken({language: count for language, count, _ in rows}))
 
 
 def _to_known(row: DocumentRow, acl: Acl) -> Known:

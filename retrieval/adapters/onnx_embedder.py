@@ -59,6 +59,11 @@ class OnnxEmbedder:
         return self._fingerprint
 
     @property
+    def languages(self) -> frozenset[str]:
+        """See `Embedder.languages`; all-MiniLM-L6-v2 was trained on English (its model card)."""
+        return frozenset({"en"})
+
+    @property
     def dimension(self) -> int:
         """See `Embedder.dimension`."""
         return self._dimension

@@ -20,6 +20,7 @@ from retrieval.adapters.qdrant_points import (
     DENSE,
     INTEGER_FIELDS,
     KEYWORD_FIELDS,
+    LANGUAGE,
     PREFIX_FIELD,
     SPARSE,
     AnyOf,
@@ -32,7 +33,7 @@ from retrieval.adapters.qdrant_points import (
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
-from retrieval.query import Candidate, SearchMode
+from retrieval.query import Candidate, Legs, SearchMode
 
 T = TypeVar("T")
 
@@ -75,13 +76,29 @@ class QdrantEdgeIndex:
         ]
         self._update(edge.UpdateOperation.update_vectors(changed))
 
-    def search(self, query: IndexQuery) -> list[Candidate]:
+    def search(self, query: IndexQuery) -> Legs:
         """See `VectorIndex.search`."""
-        request = _request(query)
-        if request is None:
-            return []
-        points = _guarded(partial(self._shard.query, request), "the index did not answer")
-        return [Candidate(ChunkId(str(point.id)), point.score) for point in points]
+        condition = edge.Filter(
+            must=[_condition(each) for each in must(query.access, query.filters)],
+            must_not=[_condition(must_not(query.access))],
+        )
+
+        def found(leg: Any) -> tuple[Candidate, ...]:
+            request = edge.QueryRequest(
+                limit=query.depth, query=leg, filter=condition, with_payload=[LANGUAGE]
+            )
+            points = _guarded(partial(self._shard.query, request), "the index did not answer")
+            return tuple(
+                Candidate(ChunkId(str(point.id)), point.score, point.payload[LANGUAGE]) for point in points
+            )
+
+        dense: tuple[Candidate, ...] = ()
+        sparse: tuple[Candidate, ...] = ()
+        if query.mode is not SearchMode.SPARSE:
+            dense = found(edge.Query.Nearest(query.dense.tolist(), DENSE))
+        if query.mode is not SearchMode.DENSE and query.sparse.indices:
+            sparse = found(edge.Query.Nearest(_sparse(query.sparse), SPARSE))
+        return Legs(dense, sparse)
 
     def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
         """See `VectorIndex.dense_of`."""
@@ -155,30 +172,6 @@ def _to_edge(point: Point) -> Any:
 
 def _sparse(vector: SparseVector) -> Any:
     return edge.SparseVector(list(vector.indices), list(vector.values))
-
-
-def _request(query: IndexQuery) -> Any:
-    """The engine's request, or None when no leg has anything to look for."""
-    condition = edge.Filter(
-        must=[_condition(each) for each in must(query.access, query.filters)],
-        must_not=[_condition(must_not(query.access))],
-    )
-    legs = []
-    if query.mode is not SearchMode.SPARSE:
-        legs.append(edge.Query.Nearest(query.dense.tolist(), DENSE))
-    if query.mode is not SearchMode.DENSE and query.sparse.indices:
-        legs.append(edge.Query.Nearest(_sparse(query.sparse), SPARSE))
-    if not legs:
-        return None
-    if len(legs) == 1:
-        return edge.QueryRequest(limit=query.limit, query=legs[0], filter=condition, with_payload=False)
-    prefetches = [edge.Prefetch(limit=query.depth, query=leg, filter=condition) for leg in legs]
-    return edge.QueryRequest(
-        limit=query.limit,
-        prefetches=prefetches,
-        query=edge.Fusion.Dbsf(),  # type: ignore[arg-type]  # the stubs forget that it is a Fusion
-        with_payload=False,
-    )
 
 
 def _condition(condition: Condition) -> Any:

@@ -13,7 +13,10 @@ from retrieval.query import SearchFilters
 DENSE, SPARSE = "dense", "sparse"
 """Names of the two vectors of a point."""
 
-KEYWORD_FIELDS = ("document", "source", "type", "language", "tags")
+LANGUAGE = "language"
+"""The one field that a search reads back."""
+
+KEYWORD_FIELDS = ("document", "source", "type", LANGUAGE, "tags")
 INTEGER_FIELDS = ("readers", "denied", "modified")
 PREFIX_FIELD = "path"
 
@@ -54,7 +57,7 @@ def payload_of(point: Point) -> dict[str, Any]:
         "document": point.document_id,
         "source": point.source_id,
         "type": point.media_type,
-        "language": point.language,
+        LANGUAGE: point.language,
         "tags": list(point.tags),
         "modified": int(point.modified_at.timestamp()),
         "path": point.path,

@@ -23,6 +23,7 @@ from retrieval.adapters.qdrant_points import (
     DENSE,
     INTEGER_FIELDS,
     KEYWORD_FIELDS,
+    LANGUAGE,
     PREFIX_FIELD,
     SPARSE,
     AnyOf,
@@ -35,7 +36,7 @@ from retrieval.adapters.qdrant_points import (
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
-from retrieval.query import Candidate, SearchMode
+from retrieval.query import Candidate, Legs, SearchMode
 
 _log = logging.getLogger(__name__)
 
@@ -140,29 +141,22 @@ class QdrantServerIndex:
         with _translated():
             self._client.update_vectors(self._collection, changed, wait=True)
 
-    def search(self, query: IndexQuery) -> list[Candidate]:
-        """See `VectorIndex.search`."""
-        legs = _legs(query)
-        if not legs:
-            return []
-        fused: dict[str, Any] = {
-            "prefetch": legs,
-            "query": models.FusionQuery(fusion=models.Fusion.DBSF),
-        }
-        (first, *others) = legs
-        single: dict[str, Any] = {
-            "query": first.query,
-            "using": first.using,
-            "query_filter": first.filter,
-        }
+    def search(self, query: IndexQuery) -> Legs:
+        """See `VectorIndex.search`; the legs travel in one request."""
+        requests = _requests(query)
+        if not requests:
+            return Legs()
         with _translated():
-            found = self._client.query_points(
-                self._collection,
-                limit=query.limit,
-                with_payload=False,
-                **(fused if others else single),
-            )
-        return [Candidate(ChunkId(str(point.id)), point.score) for point in found.points]
+            answers = self._client.query_batch_points(self._collection, list(requests.values()))
+        return Legs(
+            **{
+                leg: tuple(
+                    Candidate(ChunkId(str(point.id)), point.score, (point.payload or {})[LANGUAGE])
+                    for point in answer.points
+                )
+                for leg, answer in zip(requests, answers, strict=True)
+            }
+        )
 
     def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
         """See `VectorIndex.dense_of`."""
@@ -289,21 +283,28 @@ def _translated() -> Iterator[None]:
         raise IndexUnavailableError(f"the index server did not answer: {type(error).__name__}") from error
 
 
-def _legs(query: IndexQuery) -> list[models.Prefetch]:
-    """One filtered search per leg that has anything to look for."""
+def _requests(query: IndexQuery) -> dict[str, models.QueryRequest]:
+    """One filtered search by name of the leg, for each leg that has anything to look for."""
     condition = models.Filter(
         must=[_condition(each) for each in must(query.access, query.filters)],
         must_not=[_condition(must_not(query.access))],
     )
-    legs = []
-    if query.mode is not SearchMode.SPARSE:
-        legs.append(
-            models.Prefetch(query=query.dense.tolist(), using=DENSE, limit=query.depth, filter=condition)
+
+    def nearest(using: str, wanted: list[float] | models.SparseVector) -> models.QueryRequest:
+        return models.QueryRequest(
+            query=models.NearestQuery(nearest=wanted),
+            using=using,
+            limit=query.depth,
+            filter=condition,
+            with_payload=[LANGUAGE],
         )
+
+    requests = {}
+    if query.mode is not SearchMode.SPARSE:
+        requests[DENSE] = nearest(DENSE, query.dense.tolist())
     if query.mode is not SearchMode.DENSE and query.sparse.indices:
-        sparse = _sparse(query.sparse)
-        legs.append(models.Prefetch(query=sparse, using=SPARSE, limit=query.depth, filter=condition))
-    return legs
+        requests[SPARSE] = nearest(SPARSE, _sparse(query.sparse))
+    return requests
 
 
 def _sparse(vector: SparseVector) -> models.SparseVector:

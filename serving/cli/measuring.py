@@ -238,7 +238,7 @@ def _config(
         "set": read.name,
         "mode": mode.value,
         "index": build.fingerprint if build else "",
-        "average_length": round(build.average_length, 1) if build else None,
+        "average_length": round(build.calibration.average_length, 1) if build else None,
         "depth_per_leg": SearchSettings().depth,
         "ranked_documents": _DEPTH,
         "rankings_below_that": _short(per_query.values(), reachable),

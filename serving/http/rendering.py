@@ -270,7 +270,7 @@ def index_out(listed: ListedIndex) -> schemas.IndexOut:
         name=record.name,
         state=record.state.value,
         fingerprint=record.fingerprint,
-        average_length=record.average_length,
+        average_length=record.calibration.average_length,
         can_answer=listed.can_answer,
         created_at=record.created_at,
         activated_at=record.activated_at,

@@ -19,9 +19,10 @@ from retrieval.adapters.qdrant_server import (
     QdrantServerIndex,
     connect,
 )
+from retrieval.corpus import ChunkId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, SparseVector, VectorIndex
-from retrieval.query import SearchFilters, SearchMode
+from retrieval.query import Legs, SearchFilters, SearchMode
 from tests.make import NOON, make_acl, make_point, make_principal
 from tests.services import servers
 
@@ -31,7 +32,6 @@ QUERY = IndexQuery(
     access=filter_for(make_principal("ada")),
     dense=np.asarray([1, 0, 0, 0], np.float32),
     sparse=SparseVector((10,), (1.0,)),
-    limit=10,
     depth=20,
 )
 
@@ -60,7 +60,10 @@ def test_nearest_comes_first_in_every_mode(index: VectorIndex) -> None:
     index.upsert([far, near])
     for mode in SearchMode:
         found = index.search(replace(QUERY, mode=mode))
-        assert found[0].chunk_id == near.chunk_id
+        assert bool(found.dense) == (mode is not SearchMode.SPARSE)
+        assert bool(found.sparse) == (mode is not SearchMode.DENSE)
+        for leg in filter(None, (found.dense, found.sparse)):
+            assert leg[0].chunk_id == near.chunk_id
 
 
 def test_upsert_replaces(index: VectorIndex) -> None:
@@ -95,7 +98,7 @@ def test_access_is_filtered(
     """A search sees what the access list allows and nothing else."""
     index.upsert([make_point(0, acl=make_acl(allow=allow, deny=deny))])
     found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups))))
-    assert bool(found) == visible
+    assert bool(found.dense) == bool(found.sparse) == visible
 
 
 def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorIndex) -> None:
@@ -103,7 +106,7 @@ def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorInd
     index.upsert([make_point(0, document_id="x"), make_point(1, document_id="x"), make_point(2)])
     acl = make_acl(allow=("group:hr",))
     index.set_access(make_point(0, document_id="x").document_id, hashed_readers(acl), hashed_denied(acl))
-    assert {c.chunk_id for c in index.search(QUERY)} == {make_point(2).chunk_id}
+    assert _ids(index.search(QUERY)) == {make_point(2).chunk_id}
 
 
 def test_set_sparse_replaces_the_sparse_leg_only(index: VectorIndex) -> None:
@@ -112,9 +115,9 @@ def test_set_sparse_replaces_the_sparse_leg_only(index: VectorIndex) -> None:
     index.upsert([point])
     index.set_sparse({point.chunk_id: SparseVector((77,), (2.0,))})
     sparse = replace(QUERY, mode=SearchMode.SPARSE)
-    assert not index.search(sparse)
-    assert index.search(replace(sparse, sparse=SparseVector((77,), (1.0,))))
-    assert index.search(replace(QUERY, mode=SearchMode.DENSE))
+    assert not index.search(sparse).sparse
+    assert index.search(replace(sparse, sparse=SparseVector((77,), (1.0,)))).sparse
+    assert index.search(replace(QUERY, mode=SearchMode.DENSE)).dense
 
 
 @pytest.mark.parametrize(
@@ -143,14 +146,14 @@ def test_filters_narrow(index: VectorIndex, filters: SearchFilters, expected: se
         modified_at=NOON + timedelta(days=1),
     )
     index.upsert([make_point(0), other])
-    found = {candidate.chunk_id for candidate in index.search(replace(QUERY, filters=filters))}
+    found = _ids(index.search(replace(QUERY, filters=filters)))
     assert found == {(make_point(0), other)[number].chunk_id for number in expected}
 
 
 def test_sparse_search_without_known_terms_finds_nothing(index: VectorIndex) -> None:
     """A question of stop words only is no error."""
     index.upsert([make_point(0)])
-    assert index.search(replace(QUERY, mode=SearchMode.SPARSE, sparse=SparseVector((), ()))) == []
+    assert index.search(replace(QUERY, mode=SearchMode.SPARSE, sparse=SparseVector((), ()))) == Legs()
 
 
 def test_stored_vectors_come_back(index: VectorIndex) -> None:
@@ -184,3 +187,7 @@ def test_folder_has_one_owner(tmp_path: Path) -> None:
     with pytest.raises(IndexUnavailableError):
         QdrantEdgeIndex(tmp_path / "index", dimension=4)
     first.close()
+
+
+def _ids(legs: Legs) -> set[ChunkId]:
+    return {candidate.chunk_id for candidate in (*legs.dense, *legs.sparse)}

@@ -16,6 +16,7 @@ class HashingEmbedder:
 
     fingerprint = "hashing-32"
     dimension = 32
+    languages: frozenset[str] = frozenset()
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder.embed_documents`."""

@@ -71,19 +71,24 @@ class Collection:
         return self._update(edge.UpdateOperation.create_field_index(body["field_name"], made))
 
     def query(self, body: Body) -> Any:
-        """POST /points/query: nearest by one vector, or the fusion of several."""
-        condition = _filter(body.get("filter"))
-        request: dict[str, Any] = {"limit": body.get("limit", 10), "with_payload": False}
-        if body.get("prefetch"):
-            request["prefetches"] = [
-                edge.Prefetch(limit=leg["limit"], query=_nearest(leg), filter=_filter(leg.get("filter")))
-                for leg in body["prefetch"]
+        """POST /points/query: nearest by one vector."""
+        request = edge.QueryRequest(
+            limit=body.get("limit", 10),
+            query=_nearest(body),
+            filter=_filter(body.get("filter")),
+            with_payload=body.get("with_payload", False),
+        )
+        found = self._shard.query(request)
+        return {
+            "points": [
+                {"id": str(point.id), "version": 0, "score": point.score, "payload": point.payload}
+                for point in found
             ]
-            request["query"] = edge.Fusion.Dbsf()
-        else:
-            request |= {"query": _nearest(body), "filter": condition}
-        found = self._shard.query(edge.QueryRequest(**request))
-        return {"points": [{"id": str(point.id), "version": 0, "score": point.score} for point in found]}
+        }
+
+    def query_batch(self, body: Body) -> Any:
+        """POST /points/query/batch: several queries, answered in their order."""
+        return [self.query(each) for each in body["searches"]]
 
     def scroll(self, body: Body) -> Any:
         """POST /points/scroll: ids only, or with payload."""
@@ -207,6 +212,7 @@ _OF_POINTS: dict[tuple[str, str], Callable[[Collection, Body], Any]] = {
     ("PUT", "/index"): Collection.put_index,
     ("POST", "/points"): Collection.retrieve,
     ("POST", "/points/query"): Collection.query,
+    ("POST", "/points/query/batch"): Collection.query_batch,
     ("POST", "/points/scroll"): Collection.scroll,
     ("POST", "/points/count"): Collection.count,
 }

@@ -18,7 +18,7 @@ from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Document, SourceId
-from retrieval.indexes import Encoders
+from retrieval.indexes import Calibration, Encoders
 from retrieval.jobs import PATHS, TASK_NAMES, JobKind
 from retrieval.ports import Embedder, Embedding
 from retrieval.query import Query
@@ -47,6 +47,11 @@ class CountingEmbedder:
     def fingerprint(self) -> str:
         """See `Embedder.fingerprint`."""
         return self._embedder.fingerprint
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """See `Embedder.languages`."""
+        return self._embedder.languages
 
     @property
     def dimension(self) -> int:
@@ -236,3 +241,20 @@ def test_a_part_of_the_source_is_synced(bench: Bench) -> None:
     assert bench.sync_waiting() == {"modified": 1}
     assert bench.toolbox.store.source(SourceId("s")).synced_at == synced_at
     assert bench.sync() == {"modified": 1, "unchanged": 1}
+
+
+def test_a_corpus_in_german_is_asked_in_german(bench: Bench) -> None:
+    """The index learns which languages its documents are in; then an inflected word finds its document."""
+    assert _calibration(bench).languages == ("en",)
+    text = "Anträge auf Elternzeit werden bei den Vorgesetzten gestellt und von der Leitung geprüft."
+    for number in range(4):
+        (bench.docs / f"urlaub-{number}.md").write_text(f"# Urlaub {number}\n\n{text}", encoding="utf-8")
+    assert bench.sync() == {"added": 4, "unchanged": 2}
+    assert _calibration(bench).languages == ("de", "en")
+    assert bench.search("Antrag Vorgesetzter")[0].startswith("urlaub-")
+    assert bench.search("mileage per kilometre")[0] == "travel.md"
+
+
+def _calibration(bench: Bench) -> Calibration:
+    with bench.corpus.indexes.answering() as opened:
+        return opened.record.calibration

@@ -21,7 +21,7 @@ from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import SourceId
 from retrieval.errors import ConflictError, IndexMismatchError
-from retrieval.indexes import IndexRecord, IndexState, OpenIndex, record_in
+from retrieval.indexes import ASSUMED_CALIBRATION, IndexRecord, IndexState, OpenIndex, record_in
 from retrieval.jobs import JobKind
 from retrieval.query import Query, SearchMode
 from retrieval.search import Search, SearchSettings
@@ -179,7 +179,7 @@ def test_a_killed_build_goes_on_where_it_stopped(indexed: Path) -> None:
     """A record left behind is continued, what it lacks is filled in, and documents changed since are there."""
     with open_bench(indexed, opening_rotated()) as bench:
         fingerprint = bench.toolbox.builder._recipes.index
-        bench.builds.begin("index-half", fingerprint, 40.0)
+        bench.builds.begin("index-half", fingerprint, ASSUMED_CALIBRATION)
         with bench.corpus.indexes.opened(bench.record(IndexState.BUILDING)) as half:
             bench.toolbox.indexer.fill(half, sorted(bench.toolbox.store.live_chunk_ids())[:1])
     with open_bench(indexed, opening_rotated()) as bench:
@@ -192,7 +192,7 @@ def test_a_killed_build_goes_on_where_it_stopped(indexed: Path) -> None:
 def test_a_half_built_index_of_another_model_is_dropped(indexed: Path) -> None:
     """It cannot be gone on with, so the build begins anew."""
     with open_bench(indexed, opening_rotated()) as bench:
-        bench.builds.begin("index-other", "gone|chunks|terms", 40.0)
+        bench.builds.begin("index-other", "gone|chunks|terms", ASSUMED_CALIBRATION)
         assert bench.rebuild()["index"] != "index-other"
         assert {record.name for record in bench.builds.records()}.isdisjoint({"index-other"})
 
@@ -211,7 +211,7 @@ def test_a_version_is_not_published_past_an_index_that_came_up(
             written = write(target, chunks, vectors)
             if not began:
                 began.append(True)
-                bench.builds.begin("index-new", bench.toolbox.builder._recipes.index, 40.0)
+                bench.builds.begin("index-new", bench.toolbox.builder._recipes.index, ASSUMED_CALIBRATION)
             return written
 
         monkeypatch.setattr(bench.toolbox.indexer, "write", write_then_begin)
@@ -262,9 +262,9 @@ def test_documents_of_another_recipe_are_read_anew(indexed: Path) -> None:
 def test_only_one_index_is_in_each_state(indexed: Path) -> None:
     """A second build is refused, and an unknown index cannot be switched to."""
     with open_bench(indexed) as bench:
-        bench.builds.begin("index-a", "x|y|z", 1.0)
+        bench.builds.begin("index-a", "x|y|z", ASSUMED_CALIBRATION)
         with pytest.raises(ConflictError):
-            bench.builds.begin("index-b", "x|y|z", 1.0)
+            bench.builds.begin("index-b", "x|y|z", ASSUMED_CALIBRATION)
         with pytest.raises(ConflictError):
             bench.builds.activate("index-b")
         active = bench.record(IndexState.ACTIVE)

@@ -7,6 +7,7 @@ were written to every index on record (`missed_by`): otherwise the new index wou
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -15,7 +16,7 @@ from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import IndexRow
 from retrieval.errors import ConflictError
-from retrieval.indexes import IndexRecord, IndexState
+from retrieval.indexes import Calibration, IndexRecord, IndexState
 
 _LEAVING = "leaving"
 """State of the active index between two statements of a switch; never committed."""
@@ -35,6 +36,7 @@ class SqlIndexBuilds:
             IndexRow.name,
             IndexRow.fingerprint,
             IndexRow.average_length,
+            IndexRow.languages,
             IndexRow.state,
             IndexRow.created_at,
             IndexRow.activated_at,
@@ -42,11 +44,18 @@ class SqlIndexBuilds:
         with self._database.read() as session:
             rows = session.execute(select(*columns)).all()
         return [
-            IndexRecord(name, fingerprint, average, IndexState(state), created_at, activated_at)
-            for name, fingerprint, average, state, created_at, activated_at in rows
+            IndexRecord(
+                name,
+                fingerprint,
+                Calibration(average, tuple(languages)),
+                IndexState(state),
+                created_at,
+                activated_at,
+            )
+            for name, fingerprint, average, languages, state, created_at, activated_at in rows
         ]
 
-    def begin(self, name: str, fingerprint: str, average_length: float) -> None:
+    def begin(self, name: str, fingerprint: str, calibration: Calibration) -> None:
         """See `IndexBuilds.begin`."""
         now = self._clock()
         with self._database.write() as session:
@@ -56,7 +65,7 @@ class SqlIndexBuilds:
             if IndexState.BUILDING in states.values():
                 raise ConflictError("another index is being built")
             is_first = IndexState.ACTIVE not in states.values()
-            row = IndexRow(name=name, fingerprint=fingerprint, average_length=average_length, created_at=now)
+            row = IndexRow(name=name, fingerprint=fingerprint, created_at=now, **_columns(calibration))
             row.state = IndexState.ACTIVE if is_first else IndexState.BUILDING
             row.activated_at = now if is_first else None
             session.add(row)
@@ -80,12 +89,10 @@ class SqlIndexBuilds:
             )
             _move(session, IndexRow.state == _LEAVING, IndexState.RETIRED)
 
-    def set_average(self, name: str, average_length: float) -> None:
-        """See `IndexBuilds.set_average`."""
+    def calibrate(self, name: str, calibration: Calibration) -> None:
+        """See `IndexBuilds.calibrate`."""
         with self._database.write() as session:
-            session.execute(
-                update(IndexRow).where(IndexRow.name == name).values(average_length=average_length)
-            )
+            session.execute(update(IndexRow).where(IndexRow.name == name).values(**_columns(calibration)))
 
     def forget(self, name: str) -> None:
         """See `IndexRecords.forget`."""
@@ -110,6 +117,10 @@ def missed_by(session: Session, written: Collection[str]) -> bool:
         select(IndexRow.name).where(IndexRow.state == IndexState.ACTIVE).with_for_update(read=True)
     )
     return not set(session.scalars(select(IndexRow.name))) <= set(written)
+
+
+def _columns(calibration: Calibration) -> dict[str, Any]:
+    return {"average_length": calibration.average_length, "languages": list(calibration.languages)}
 
 
 def _locked(session: Session) -> dict[str, str]:

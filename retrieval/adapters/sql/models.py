@@ -311,6 +311,7 @@ class IndexRow(Table):
     name: Mapped[str] = mapped_column(_Id, primary_key=True)
     fingerprint: Mapped[str]
     average_length: Mapped[float]
+    languages: Mapped[list[str]]
     created_at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(16), server_default="active")
     activated_at: Mapped[datetime | None]
