@@ -121,7 +121,9 @@ class Settings(BaseSettings):
     reranker_model: str = Field("", description="Model name that the reranking server serves.")
     reranker_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the reranking server.")
     reranker_time_s: float = Field(
-        5.0, gt=0, description="Longest time for reranking one search, seconds; over it, the first order holds."
+        5.0,
+        gt=0,
+        description="Longest time for reranking one search, seconds; over it, the first order holds.",
     )
     rerank_depth: int = Field(50, ge=2, le=400, description="Hits that are reranked.")
     max_file_mb: int = Field(100, ge=1, description="Largest file that is parsed, MiB.")

@@ -42,7 +42,9 @@ class SentenceTransformerEmbedder:
         try:
             if not (folder / "modules.json").is_file():  # else the library takes it for a bare transformer
                 raise FileNotFoundError(f"{folder} holds no sentence-transformers model")
-            self._fingerprint = fingerprint(folder, query_prefix=query_prefix, document_prefix=document_prefix)
+            self._fingerprint = fingerprint(
+                folder, query_prefix=query_prefix, document_prefix=document_prefix
+            )
             self._model = sentence_transformers().SentenceTransformer(str(folder), **LOADING)
         except Exception as error:  # the libraries raise whatever they like for a damaged folder
             raise EmbedderUnavailableError(f"the embedding model cannot be loaded: {error}") from error
