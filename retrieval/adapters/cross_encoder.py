@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.adapters.model_folders import LOADING, folder_fingerprint, sentence_transformers
+from retrieval.adapters.model_folders import folder_fingerprint, load_model
 from retrieval.errors import RerankerUnavailableError
 
 _BATCH = 8
@@ -36,11 +36,9 @@ class CrossEncoderReranker:
         self._taking_turns = threading.Lock()
         self._time_s = time_s
         try:
-            if not (folder / "config.json").is_file():  # else the library would look for a model of this name
-                raise FileNotFoundError(f"{folder} holds no cross-encoder")
             self._fingerprint = folder_fingerprint(folder)
-            self._model = sentence_transformers().CrossEncoder(str(folder), **LOADING)
-        except Exception as error:  # the libraries raise whatever they like for a damaged folder
+            self._model = load_model("CrossEncoder", folder)
+        except Exception as error:  # see load_model
             raise RerankerUnavailableError(f"the reranking model cannot be loaded: {error}") from error
         if self._model.num_labels != 1:
             raise RerankerUnavailableError(

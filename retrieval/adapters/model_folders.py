@@ -7,32 +7,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any, Literal
 
-LOADING: dict[str, object] = {
-    "device": "cpu",  # a model that wants a GPU belongs behind a server
-    "local_files_only": True,
-    "trust_remote_code": False,
-    "model_kwargs": {"dtype": "float32"},  # transformers would take the file's own: bfloat16 crawls on a CPU
-}
-"""How every model is loaded."""
+Kind = Literal["SentenceTransformer", "CrossEncoder"]
+
+_MARKS: Mapping[Kind, str] = {"SentenceTransformer": "modules.json", "CrossEncoder": "config.json"}
+"""File that every model of a kind has; without it the library would look for a model of that name elsewhere."""
 
 _READ = frozenset({".safetensors", ".bin", ".json", ".txt", ".model"})
 """What makes a vector: weights, configuration with prompts, vocabulary. Not a word of README.md."""
 
 
-def sentence_transformers() -> ModuleType:
-    """The library, told not to look for anything on a network.
+def load_model(kind: Kind, folder: Path) -> Any:
+    """A model of the library, on the CPU, in full precision, without its own code and without a network.
 
     Raises:
-        ImportError: It is not installed here, as in the query service of a split desk.
+        ImportError: The library is not installed here, as in the query service of a split desk.
+        Exception: The folder holds no such model; the libraries raise whatever they like for a damaged one.
     """
+    if not (folder / _MARKS[kind]).is_file():
+        raise FileNotFoundError(f"{folder} holds no {kind}")
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    import sentence_transformers as library
+    import sentence_transformers
+    from transformers.utils import logging
 
-    loaded: ModuleType = library
-    return loaded
+    logging.disable_progress_bar()
+    return getattr(sentence_transformers, kind)(
+        str(folder),
+        device="cpu",  # a model that wants a GPU belongs behind a server
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs={"dtype": "float32"},  # else the file's own, and bfloat16 crawls on most CPUs
+    )
 
 
 def folder_fingerprint(folder: Path, *facts: str) -> str:

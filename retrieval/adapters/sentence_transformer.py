@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.adapters.model_folders import LOADING, folder_fingerprint, sentence_transformers
+from retrieval.adapters.model_folders import folder_fingerprint, load_model
 from retrieval.errors import EmbedderUnavailableError
 from retrieval.ports import Embedding
 
@@ -40,13 +40,11 @@ class SentenceTransformerEmbedder:
         self._query_prefix = query_prefix
         self._document_prefix = document_prefix
         try:
-            if not (folder / "modules.json").is_file():  # else the library takes it for a bare transformer
-                raise FileNotFoundError(f"{folder} holds no sentence-transformers model")
             self._fingerprint = fingerprint(
                 folder, query_prefix=query_prefix, document_prefix=document_prefix
             )
-            self._model = sentence_transformers().SentenceTransformer(str(folder), **LOADING)
-        except Exception as error:  # the libraries raise whatever they like for a damaged folder
+            self._model = load_model("SentenceTransformer", folder)
+        except Exception as error:  # see load_model
             raise EmbedderUnavailableError(f"the embedding model cannot be loaded: {error}") from error
         self._dimension = int(self._model.get_embedding_dimension())
 

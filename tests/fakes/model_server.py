@@ -97,7 +97,9 @@ class FakeModelServer:
             scores = enumerate(self.reranker.score(body["query"], texts))
             ranked = sorted(scores, key=lambda pair: -pair[1])
             if under_v1:
-                results = [{"index": i, "document": {"text": texts[i]}, "relevance_score": s} for i, s in ranked]
+                results = [
+                    {"index": i, "document": {"text": texts[i]}, "relevance_score": s} for i, s in ranked
+                ]
                 return Replies(json.dumps({"id": "rerank-1", "model": MODEL, "results": results}))
             return Replies(json.dumps([{"index": index, "score": score} for index, score in ranked]))
         return _error(404, "Not Found")
