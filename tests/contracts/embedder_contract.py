@@ -36,10 +36,10 @@ class EmbedderContract:
 
     def test_a_vector_does_not_depend_on_its_neighbours(self, embedder: Embedder) -> None:
         """Also over the edge of a batch; the cache holds vectors that were made in other company."""
-        many = [f"{LEAVE} {number}" for number in range(40)]
-        together, alone = embedder.embed_documents(many), embedder.embed_documents(many[35:36])
-        assert np.allclose(together[35], alone[0], atol=1e-4)
-        assert np.allclose(embedder.embed_texts(many[35:36]), alone, atol=1e-4)
+        many = [f"{LEAVE} {number}" for number in range(34)]
+        together, alone = embedder.embed_documents(many), embedder.embed_documents(many[33:])
+        assert np.allclose(together[33], alone[0], atol=1e-4)
+        assert np.allclose(embedder.embed_texts(many[33:]), alone, atol=1e-4)
 
     def test_a_question_lies_near_its_answer(self, embedder: Embedder) -> None:
         """Nearer than anything else."""
