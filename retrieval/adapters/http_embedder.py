@@ -102,4 +102,5 @@ def _unit_vectors(rows: Sequence[Sequence[float]], dimension: int) -> NDArray[np
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or (lengths == 0).any():
         raise ModelServerError("its vectors have no direction")
-    return (vectors / lengths).astype(np.float32)
+    unit: NDArray[np.float32] = (vectors / lengths).astype(np.float32)
+    return unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -20,6 +20,8 @@ from tests.fakes.overlap_reranker import OverlapReranker
 
 CLOSED_PORT = "http://127.0.0.1:9/v1"
 SECRET = "zyzzyva"
+
+Scores = list[tuple[int, float | None]]
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_useless_replies_give_no_vector(
     assert embedder.embed_documents(["one", "two"]).shape == (2, 32)
 
 
-SHAPES = {
+SHAPES: dict[Protocol, Callable[[Scores], object]] = {
     Protocol.COHERE: lambda pairs: {"results": [{"index": i, "relevance_score": s} for i, s in pairs]},
     Protocol.TEI: lambda pairs: [{"index": i, "score": s} for i, s in pairs],
 }
@@ -109,9 +111,7 @@ SHAPES = {
     ],
     ids=["too few", "twice the same", "never asked for", "not a number", "null"],
 )
-def test_useless_scores_give_no_order(
-    server: FakeModelServer, protocol: Protocol, pairs: list[tuple[int, float]]
-) -> None:
+def test_useless_scores_give_no_order(server: FakeModelServer, protocol: Protocol, pairs: Scores) -> None:
     """A score that belongs to no passage, or to none for sure, orders nothing."""
     place = _place(server) if protocol is Protocol.COHERE else replace(_place(server), base_url=server.root)
     server.scripts.append(Replies(json.dumps(SHAPES[protocol](pairs))))

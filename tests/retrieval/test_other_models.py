@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,7 @@ CLOSED_PORT = "http://127.0.0.1:9/v1"
 class OtherWeights(HashingEmbedder):
     """The same dimension, other directions."""
 
-    def embed_documents(self, texts: list[str]) -> NDArray[np.float32]:  # type: ignore[override]
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Embedder.embed_documents`."""
         return np.roll(super().embed_documents(texts), 7, axis=1)
 
