@@ -12,13 +12,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from retrieval.access import Principal, UserId
 from retrieval.adapters.minilm_export import FINGERPRINTS, NAME
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
+from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.errors import EmbedderUnavailableError, RerankerUnavailableError
 from retrieval.indexes import fingerprint_of
+from retrieval.jobs import JobKind
+from retrieval.query import Query, SearchMode
 from retrieval.settings import InvalidSettingsError, Settings, load_settings
 from retrieval.wiring import open_corpus, open_embedder, open_reranker
+from serving.desk import Desk
+from serving.embedded import open_embedded, request_docs_sync
+from tests.desks import wait_until_idle
 from tests.fakes.hashing_embedder import HashingEmbedder
 from tests.fakes.model_server import MODEL, FakeModelServer
 from tests.models import make_cross_encoder, minilm_folder
@@ -118,6 +125,38 @@ def test_an_earlier_models_index_can_still_be_searched(tmp_path: Path) -> None:
             assert corpus.embedder.fingerprint != earlier
             with corpus.indexes.answering() as index:
                 assert index.encoders.embedder.fingerprint == earlier
+
+
+def test_a_desk_changes_to_a_folder_and_back_without_a_gap(tmp_path: Path) -> None:
+    """The slower path indexes and answers; the index before answers until the new one does, in both directions."""
+    docs, models = tmp_path / "docs", tmp_path / "models"
+    for folder in (docs, models):
+        folder.mkdir()
+    (docs / "leave.md").write_text("Annual leave is 25 days a year for contracts signed in Zaragoza.")
+    (models / NAME).symlink_to(load_settings().models / NAME)
+    (models / "minilm").symlink_to(minilm_folder())
+    exported = load_settings(data=tmp_path / "state", models=models, docs=docs)
+    from_folder = exported.model_copy(update={"embedder_folder": Path("minilm")})
+    with open_embedded(exported) as embedded:
+        request_docs_sync(exported, embedded.desk)
+        wait_until_idle(embedded.desk)
+    for settings, before, after in (
+        (from_folder, "fp32", "sentence-transformers"),
+        (exported, "sentence-transformers", "fp32"),
+    ):
+        with open_embedded(settings) as embedded:
+            assert _answered_by(embedded.desk).endswith(before)
+            embedded.desk.jobs.accept(JobRequest(JobKind.REBUILD, "local", "test"))
+            wait_until_idle(embedded.desk)
+            assert _answered_by(embedded.desk).endswith(after)
+
+
+def _answered_by(desk: Desk) -> str:
+    """Fingerprint of the embedder behind a search that finds what it should."""
+    found = desk.search.search(Query("leave in Zaragoza", mode=SearchMode.DENSE), Principal(UserId("local")))
+    assert [hit.passage.external_id for hit in found.hits] == ["leave.md"]
+    with desk.indexes.answering() as index:
+        return index.encoders.embedder.fingerprint
 
 
 def _record_index(settings: Settings, embedder_fingerprint: str) -> None:
