@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+
+from retrieval.adapters.model_folders import ENVIRONMENT
 
 
 def minilm_folder() -> Path:
@@ -19,6 +22,7 @@ def make_cross_encoder(folder: Path, *, n_labels: int = 1, hidden: int = 32) -> 
 
     They are drawn wide, so that scores of different passages lie apart. What it prefers means nothing.
     """
+    os.environ |= ENVIRONMENT
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 

@@ -16,6 +16,14 @@ Kind = Literal["SentenceTransformer", "CrossEncoder"]
 _MARKS: Mapping[Kind, str] = {"SentenceTransformer": "modules.json", "CrossEncoder": "config.json"}
 """File that every model of a kind has; without it the library would look for a model of that name elsewhere."""
 
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads made everything ten times slower on a busy machine
+}
+"""Has to be set before torch and its relatives are imported."""
+
 _READ = frozenset({".safetensors", ".bin", ".json", ".txt", ".model"})
 """What makes a vector: weights, configuration with prompts, vocabulary. Not a word of README.md."""
 
@@ -29,7 +37,7 @@ def load_model(kind: Kind, folder: Path) -> Any:
     """
     if not (folder / _MARKS[kind]).is_file():
         raise FileNotFoundError(f"{folder} holds no {kind}")
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    os.environ |= ENVIRONMENT
     import sentence_transformers
     from transformers.utils import logging
 
