@@ -11,6 +11,7 @@ RefdeskError                     every error that Refdesk raises on purpose
     IndexesChangedError          an index came up between writing and publishing; writing again helps
     CatalogueUnavailableError    the catalogue cannot answer; retry helps
     EmbedderUnavailableError     the embedder cannot answer; retry helps
+    RerankerUnavailableError     the reranker cannot answer; search goes on without it
     AlreadyRunningError          another desk holds this state folder
     LeaseLostError               the job was given to another worker, or cancelled, while this one held it
     WorkerLostError              workers died again and again while they read a document
@@ -109,6 +110,14 @@ class EmbedderUnavailableError(RetrievalError):
     code = "embedder_unavailable"
     retryable = True
     hint = "Try again in a moment; operators: see `refdesk doctor`."
+
+
+class RerankerUnavailableError(RetrievalError):
+    """The reranking model cannot answer, or takes too long; hits keep their first order."""
+
+    code = "reranker_unavailable"
+    retryable = True
+    hint = "Nothing to do: hits come in their first order meanwhile; operators: see `refdesk doctor`."
 
 
 class AlreadyRunningError(RetrievalError):

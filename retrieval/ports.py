@@ -165,6 +165,30 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Scores how well passages answer a question by reading the two together. Search can do without one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model, for reports: another one where scores could be others."""
+        ...
+
+    def score(self, question: str, passages: Sequence[str]) -> list[float]:
+        """One score per passage, in the order of the passages; higher is better.
+
+        Scores are finite and compare within one call only; their range is the model's, often 0 to 1. A
+        passage's score does not depend on the other passages, rounding apart. What is longer than the model
+        reads is cut at its end. The call takes no longer than the reranker was opened to take.
+
+        Raises:
+            RerankerUnavailableError: The model did not answer, not in time, or not with such scores.
+
+        Access:
+            A server's client sends the texts out of the process: hand over only what the asker may read.
+        """
+        ...
+
+
 class SparseEncoder(Protocol):
     """Turns text into BM25 term weights; the index multiplies the inverse document frequency."""
 

@@ -95,6 +95,7 @@ class Hit:
 
     Attributes:
         score: Higher is better; compares within one result only.
+        contributions: Score by leg where the index can tell, and `rerank` where a reranker has read it.
         highlights: Spans `[start, end)` within `passage.text` that match query words.
     """
 
@@ -111,8 +112,10 @@ class SearchResult:
     Attributes:
         facets: Counts of visible hits' documents by `source`, `type`, `language` and `tag`.
         timings_ms: Duration of each step, milliseconds.
+        degraded: Error codes of optional steps that failed and were left out (`reranker_unavailable`).
     """
 
     hits: tuple[Hit, ...]
     facets: Mapping[str, Mapping[str, int]]
     timings_ms: Mapping[str, float]
+    degraded: tuple[str, ...] = ()

@@ -1,7 +1,9 @@
-"""One search: authorise -> embed -> dense and sparse legs, fused in the index -> check each hit -> group."""
+"""One search: authorise -> embed -> two legs, fused in the index -> check each hit -> perhaps rerank -> group."""
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,15 +13,17 @@ from functools import partial
 from typing import TypeVar
 
 from retrieval.access import Principal, filter_for, permits
-from retrieval.corpus import DocumentId
-from retrieval.errors import InvalidQueryError
+from retrieval.corpus import DocumentId, indexed_text
+from retrieval.errors import InvalidQueryError, RerankerUnavailableError
 from retrieval.fusion import dense_weight, fuse
 from retrieval.highlighting import highlight
 from retrieval.indexes import OpenIndex
-from retrieval.ports import CorpusReader, IndexQuery
+from retrieval.ports import CorpusReader, IndexQuery, Reranker
 from retrieval.query import Candidate, Hit, Query, SearchResult
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 MAX_QUERY_CHARS = 4000
 MAX_LIMIT = 200
@@ -34,10 +38,12 @@ class SearchSettings:
     Attributes:
         depth: Candidates per leg before fusion.
         spare: Candidates fetched per hit wanted, since several chunks may be of one document.
+        rerank_depth: Readable hits that a reranker reads.
     """
 
     depth: int = 200
     spare: int = 10
+    rerank_depth: int = 50
 
 
 class Search:
@@ -49,11 +55,18 @@ class Search:
         corpus: CorpusReader,
         answering: Callable[[], AbstractContextManager[OpenIndex]],
         settings: SearchSettings,
+        reranker: Reranker | None = None,
     ) -> None:
         """Search `corpus` by way of the index that `answering` gives, taken once for each search."""
         self._corpus = corpus
         self._answering = answering
         self._settings = settings
+        self._reranker = reranker
+
+    @property
+    def reranker(self) -> str:
+        """Fingerprint of the reranker, empty without one."""
+        return self._reranker.fingerprint if self._reranker else ""
 
     def search(self, query: Query, principal: Principal) -> SearchResult:
         """The best hits for a query.
@@ -63,7 +76,8 @@ class Search:
             principal: Who asks.
 
         Returns:
-            At most `query.limit` hits, best first; ties in order of chunk id.
+            At most `query.limit` hits, best first; ties in order of chunk id. A reranker that fails is left
+            out, and the result says so.
 
         Raises:
             InvalidQueryError: The text is empty or too long, or the limit out of range.
@@ -74,12 +88,14 @@ class Search:
 
         Access:
             Filtered in the index by `filter_for(principal)`; every hit is checked once more by `permits`
-            against the access list in the catalogue as committed when the hit is assembled.
+            against the access list in the catalogue as committed when the hit is assembled. A reranker is
+            handed checked hits only, and they are checked again when it is done.
         """
         _check(query)
         timings: dict[str, float] = {}
         with_time = _Stopwatch(timings)
         readable: list[Hit] = []
+        degraded: list[str] = []
         n_candidates = max(query.limit * self._settings.spare, 50)
         with self._answering() as opened:
             embedder, sparse = opened.encoders.embedder, opened.encoders.sparse
@@ -91,15 +107,32 @@ class Search:
                 filters=query.filters,
                 mode=query.mode,
             )
-            for _ in range(_ATTEMPTS):
+            for attempt in range(1, _ATTEMPTS + 1):
                 legs = with_time("index", partial(opened.index.search, request))
                 candidates = fuse(legs, dense_weight(legs, embedder.languages))[:n_candidates]
                 readable, was_replaced = with_time("check", partial(self._check, candidates, principal))
+                if self._reranker is not None and (not was_replaced or attempt == _ATTEMPTS):
+                    score = partial(self._scores, self._reranker, query.text, readable, degraded)
+                    reordered = in_new_order(readable, with_time("rerank", score))
+                    readable, was_replaced = with_time("check", partial(self._check, reordered, principal))
                 if not was_replaced:
                     break
         hits = demote_superseded(_best_per_document(readable) if query.group_by_document else readable)
         shown = tuple(_highlighted(hit, query.text) for hit in hits[: query.limit])
-        return SearchResult(shown, _facets(hits), timings)
+        return SearchResult(shown, _facets(hits), timings, tuple(dict.fromkeys(degraded)))
+
+    def _scores(
+        self, reranker: Reranker, question: str, hits: Sequence[Hit], degraded: list[str]
+    ) -> Sequence[float]:
+        """The reranker's scores of the first hits; none when it fails, which is noted in `degraded`."""
+        passages = [hit.passage for hit in hits[: self._settings.rerank_depth]]
+        texts = [indexed_text(each.title, each.heading_path, each.context, each.text) for each in passages]
+        try:
+            return reranker.score(question, texts) if texts else ()
+        except RerankerUnavailableError as error:
+            _log.warning("hits not reranked", extra={"code": error.code, "reason": error.message})
+            degraded.append(error.code)
+            return ()
 
     def _check(self, candidates: Sequence[Candidate], principal: Principal) -> tuple[list[Hit], bool]:
         """Candidates that are live and readable now, and whether any has just been replaced."""
@@ -135,6 +168,30 @@ def _check(query: Query) -> None:
         raise InvalidQueryError(f"the query is longer than {MAX_QUERY_CHARS} characters")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidQueryError(f"limit must be between 1 and {MAX_LIMIT}")
+
+
+def in_new_order(hits: Sequence[Hit], scores: Sequence[float]) -> list[Candidate]:
+    """The hits as candidates: the first `len(scores)` of them by these scores, the others behind as they were.
+
+    A reranker only decides who comes before whom. Each place keeps its score of the first order, so that one
+    result holds one scale; ties are pulled apart, and a higher score always means an earlier place.
+    `contributions["rerank"]` has the reranker's own score.
+
+    Args:
+        hits: Best first.
+        scores: Higher is better; equal ones keep the first order.
+    """
+    reranked = sorted(range(len(scores)), key=lambda place: -scores[place])
+    candidates: list[Candidate] = []
+    ceiling = math.inf
+    for place, origin in enumerate([*reranked, *range(len(scores), len(hits))]):
+        hit = hits[origin]
+        own = {"rerank": scores[origin]} if origin < len(scores) else {}
+        ceiling = min(hits[place].score, math.nextafter(ceiling, -math.inf))
+        candidates.append(
+            Candidate(hit.passage.chunk_id, ceiling, hit.passage.language, {**hit.contributions, **own})
+        )
+    return candidates
 
 
 def _best_per_document(hits: Iterable[Hit]) -> list[Hit]:

@@ -89,6 +89,43 @@ class Settings(BaseSettings):
     embedding_cache: Path | None = Field(
         None, description="File that remembers embeddings; empty means `embeddings.db` in the state folder."
     )
+    embedder_folder: Path | None = Field(
+        None,
+        description="Folder of a sentence-transformers model that embeds instead of REFDESK_MODEL; "
+        "a relative one lies below REFDESK_MODELS.",
+    )
+    embedder_url: str = Field(
+        "",
+        description="Base URL of an embedding server, ending in /v1, that embeds instead of REFDESK_MODEL.",
+    )
+    embedder_model: str = Field("", description="Model name that the embedding server serves.")
+    embedder_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the embedding server.")
+    embedder_query_prefix: str = Field(
+        "", description="Put before each question, by the two above; empty: the model's own prompt, if any."
+    )
+    embedder_document_prefix: str = Field("", description="The same for passages.")
+    embedder_time_s: float = Field(
+        20.0, gt=0, description="Longest time for one request to the embedding server, seconds."
+    )
+    reranker_folder: Path | None = Field(
+        None,
+        description="Folder of a sentence-transformers cross-encoder that re-orders the best hits; "
+        "a relative one lies below REFDESK_MODELS.",
+    )
+    reranker_url: str = Field(
+        "", description="Base URL of a reranking server, the part before /rerank, that re-orders them."
+    )
+    reranker_protocol: Literal["cohere", "tei"] = Field(
+        "cohere", description="What the reranking server speaks: `cohere` as vLLM does, or `tei`."
+    )
+    reranker_model: str = Field("", description="Model name that the reranking server serves.")
+    reranker_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the reranking server.")
+    reranker_time_s: float = Field(
+        5.0,
+        gt=0,
+        description="Longest time for reranking one search, seconds; over it, the first order holds.",
+    )
+    rerank_depth: int = Field(50, ge=2, le=400, description="Hits that are reranked.")
     max_file_mb: int = Field(100, ge=1, description="Largest file that is parsed, MiB.")
     parser_time_s: float = Field(90.0, gt=0, description="Longest time one file may take to parse, seconds.")
     parser_memory_mb: int = Field(1024, ge=256, description="Most memory one file's parser may take, MiB.")

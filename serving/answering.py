@@ -140,8 +140,9 @@ class Answering:
         steps: list[Step] = []
         began = time.perf_counter()
         query = Query(question.text, _CANDIDATES, question.filters, group_by_document=False)
-        hits = self._search.search(query, question.principal).hits
-        steps.append(_step("retrieve", began, f"{len(hits)} passages"))
+        found = self._search.search(query, question.principal)
+        hits = found.hits
+        steps.append(_step("retrieve", began, ", ".join([f"{len(hits)} passages", *found.degraded])))
         began = time.perf_counter()
         evidence = judge(
             question.text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from retrieval.adapters.sql.audit import SqlAudit
 from retrieval.adapters.sql.corpus import SqlCorpus
@@ -11,7 +11,7 @@ from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.search import Search, SearchSettings
 from retrieval.settings import Settings
-from retrieval.wiring import Corpus, utc_now
+from retrieval.wiring import Corpus, open_reranker, utc_now
 from serving.adapters.vllm import VllmGenerator, VllmSettings
 from serving.answering import Answering, AnsweringSettings
 from serving.desk import Desk
@@ -23,19 +23,28 @@ def open_desk(settings: Settings, corpus: Corpus) -> Iterator[Desk]:
     """A desk over an opened corpus."""
     reader = SqlCorpus(corpus.database)
     audit = SqlAudit(corpus.database, utc_now)
-    search = Search(corpus=reader, answering=corpus.indexes.answering, settings=SearchSettings())
-    model = open_model(settings)
-    answering = Answering(
-        search=search,
-        corpus=reader,
-        embedder=corpus.embedder,
-        sparse=corpus.sparse,
-        audit=audit,
-        model=model,
-        extractive=ExtractiveGenerator(),
-        settings=AnsweringSettings(context_tokens=settings.context_tokens, deadline_s=settings.answer_time_s),
-    )
-    try:
+    with ExitStack() as stack:
+        search = Search(
+            corpus=reader,
+            answering=corpus.indexes.answering,
+            settings=SearchSettings(rerank_depth=settings.rerank_depth),
+            reranker=stack.enter_context(open_reranker(settings)),
+        )
+        model = open_model(settings)
+        if model is not None:
+            stack.callback(model.close)
+        answering = Answering(
+            search=search,
+            corpus=reader,
+            embedder=corpus.embedder,
+            sparse=corpus.sparse,
+            audit=audit,
+            model=model,
+            extractive=ExtractiveGenerator(),
+            settings=AnsweringSettings(
+                context_tokens=settings.context_tokens, deadline_s=settings.answer_time_s
+            ),
+        )
         yield Desk(
             settings=settings,
             database=corpus.database,
@@ -48,9 +57,6 @@ def open_desk(settings: Settings, corpus: Corpus) -> Iterator[Desk]:
             answering=answering,
             indexes=corpus.indexes,
         )
-    finally:
-        if model is not None:
-            model.close()
 
 
 def open_model(settings: Settings) -> VllmGenerator | None:

@@ -145,6 +145,8 @@ def _print_hits(found: Mapping[str, Any]) -> None:
         print(f"{rank:>2}. {plain(hit['title'])}{place_of(hit)}  ({hit['score']:.3f})")
         print(f"    {_one_line(hit['text'])}")
         print(f"    {plain(hit['external_id'])}  {hit['document_id']}")
+    if found.get("degraded"):
+        print(f"left out: {', '.join(found['degraded'])}", file=sys.stderr)
     for step, ms in (found.get("timings_ms") or {}).items():
         print(f"{step}: {ms:.1f} ms", file=sys.stderr)
 

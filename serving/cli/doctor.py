@@ -39,7 +39,7 @@ class Check:
 @data_option
 @json_option
 def doctor(data: Path | None, as_json: bool) -> None:
-    """Check the embedding model, catalogue, index, parser sandbox, disk and generator.
+    """Check embedding model, reranker, catalogue, index, parser sandbox, disk and generator.
 
     Says what to do for each part that is unwell, and ends with exit code 1 when one is.
     """
@@ -71,18 +71,27 @@ def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> 
 
 
 def _model(settings: Settings) -> Check:
-    from retrieval.adapters.onnx_embedder import OnnxEmbedder
-    from retrieval.wiring import model_folder
+    from retrieval.wiring import model_folder, open_embedder
 
     folder = model_folder(settings)
     if not (folder / "model.onnx").is_file():
         return Check("model", "failed", f"there is no model in {folder}", "Run `make setup`.")
-    embedder = OnnxEmbedder(folder)
-    vector = embedder.embed_query("Does the model answer?")
-    length = float((vector**2).sum()) ** 0.5
-    if abs(length - 1) > 1e-3:
-        return Check("model", "failed", f"vectors have length {length:.3f}", "Run `make setup` again.")
-    return Check("model", "ok", f"{embedder.fingerprint}, {embedder.dimension} dimensions")
+    with open_embedder(settings) as embedder:
+        vector = embedder.embed_query("Does the model answer?")
+        length = float((vector**2).sum()) ** 0.5
+        if abs(length - 1) > 1e-3:
+            return Check("model", "failed", f"vectors have length {length:.3f}", "Run `make setup` again.")
+        return Check("model", "ok", f"{embedder.fingerprint}, {embedder.dimension} dimensions")
+
+
+def _reranker(settings: Settings) -> Check:
+    from retrieval.wiring import open_reranker
+
+    with open_reranker(settings) as reranker:
+        if reranker is None:
+            return Check("reranker", "ok", "none configured: hits keep their first order")
+        reranker.score("Does the model answer?", ["It does.", "It does not."])
+        return Check("reranker", "ok", f"{reranker.fingerprint} scored two passages")
 
 
 def _catalogue(settings: Settings) -> Check:
@@ -164,6 +173,7 @@ def _generator(settings: Settings) -> Check:
 
 _CHECKS: dict[str, Callable[[Settings], Check]] = {
     "model": _model,
+    "reranker": _reranker,
     "catalogue": _catalogue,
     "index": _index,
     "parser": _parser,

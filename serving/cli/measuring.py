@@ -47,7 +47,8 @@ class Measured:
 
     Attributes:
         report: What `refdesk eval` prints, without a comparison.
-        queries: By query id the `RANKING_MEASURES`, and `ranking`: pairs of document id and score, best first.
+        queries: By query id the `RANKING_MEASURES`, `ranking` (pairs of document id and score, best first) and
+            `degraded`, what the search left out.
     """
 
     report: dict[str, Any]
@@ -166,11 +167,13 @@ def _search_all(
     found: dict[str, dict[str, Any]] = {}
     for done, (query_id, judgements) in enumerate(read.judgements.items(), start=1):
         query = Query(read.queries[query_id][:MAX_QUERY_CHARS], limit=_DEPTH, mode=mode)
-        hits = desk.search.search(query, principal).hits
+        result = desk.search.search(query, principal)
+        hits = result.hits
         ranking = [ids[hit.passage.external_id] for hit in hits]
         found[query_id] = {
             **ranking_measures(ranking, judgements),
             "ranking": [[document, round(hit.score, 6)] for document, hit in zip(ranking, hits, strict=True)],
+            "degraded": list(result.degraded),
         }
         progress("search", done, len(read.judgements))
     return found
@@ -240,6 +243,9 @@ def _config(
         "index": build.fingerprint if build else "",
         "average_length": round(build.calibration.average_length, 1) if build else None,
         "depth_per_leg": SearchSettings().depth,
+        "reranker": desk.search.reranker or "none",
+        "rerank_depth": desk.settings.rerank_depth if desk.search.reranker else 0,
+        "searches_degraded": sum(bool(query["degraded"]) for query in per_query.values()),
         "ranked_documents": _DEPTH,
         "rankings_below_that": _short(per_query.values(), reachable),
         "documents_in_set": len(read.documents),

@@ -51,6 +51,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "index_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "catalogue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "embedder_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "reranker_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "already_running": HTTPStatus.CONFLICT,
     "lease_lost": HTTPStatus.CONFLICT,

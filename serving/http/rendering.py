@@ -103,6 +103,7 @@ def search_out(result: SearchResult, *, took_ms: float, request_id: str, explain
         facets={name: dict(counts) for name, counts in result.facets.items()},
         took_ms=round(took_ms, 2),
         request_id=request_id,
+        degraded=list(result.degraded),
         timings_ms=dict(result.timings_ms) if explain else None,
     )
 

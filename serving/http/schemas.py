@@ -125,12 +125,16 @@ class HitOut(Outgoing):
 
 
 class SearchOut(Outgoing):
-    """Hits, best first. `facets` count documents among what matched and may be read."""
+    """Hits, best first. `facets` count documents among what matched and may be read.
+
+    `degraded` names what was left out because it failed, by error code: `reranker_unavailable`.
+    """
 
     hits: list[HitOut]
     facets: dict[str, dict[str, int]]
     took_ms: float
     request_id: str
+    degraded: list[str] = []
     timings_ms: dict[str, float] | None = None
 
 

@@ -1,4 +1,4 @@
-"""Starts and stops the real vLLM with the tiny gpt-oss, on loopback, without a network."""
+"""Starts and stops the real vLLM, on loopback, without a network: the tiny gpt-oss, or an embedder or reranker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -31,9 +32,11 @@ STOP_TIMEOUT_S = 20.0
 
 FLAGS = [
     *("--dtype", "float32"),  # bfloat16 is emulated on CPUs without AVX-512 and several times slower
+    "--enforce-eager",
+]
+GENERATES = [
     *("--max-model-len", str(MAX_MODEL_LEN)),
     *("--block-size", "32"),  # the CPU default of 128 keeps short prompts out of the prefix cache
-    "--enforce-eager",
     *("--reasoning-parser", "openai_gptoss"),
     "--enable-prompt-tokens-details",
 ]
@@ -135,9 +138,29 @@ def running_vllm(python: Path, log: Path) -> Iterator[VllmServer]:
     Raises:
         RuntimeError: It ended or stayed silent; the end of its log is in the message.
     """
-    server = _launch(python, log)
+    server = _launch(python, log, model_folder(python), MODEL, GENERATES)
+    generator = VllmGenerator(VllmSettings(server.base_url, server.model))
     try:
-        yield _ready(server)
+        with closing(generator):
+            yield _ready(server, partial(generator.probe, timeout_s=60.0))
+    finally:
+        server.stop()
+
+
+@contextmanager
+def running_pooling_vllm(python: Path, log: Path, folder: Path, name: str) -> Iterator[VllmServer]:
+    """A server of an embedder or a cross-encoder that is up, stopped at the end.
+
+    Raises:
+        RuntimeError: It ended or stayed silent; the end of its log is in the message.
+    """
+    server = _launch(python, log, folder, name, ["--runner", "pooling"])
+
+    def is_healthy() -> None:
+        httpx.get(f"http://127.0.0.1:{server.port}/health", trust_env=False).raise_for_status()
+
+    try:
+        yield _ready(server, is_healthy)
     finally:
         server.stop()
 
@@ -157,11 +180,11 @@ def model_folder(python: Path) -> Path:
     return folder
 
 
-def _launch(python: Path, log: Path) -> VllmServer:
+def _launch(python: Path, log: Path, folder: Path, name: str, flags: Sequence[str]) -> VllmServer:
     port = _free_port()
-    served = ["--model", str(model_folder(python)), "--served-model-name", MODEL]
+    served = ["--model", str(folder), "--served-model-name", name]
     address = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", *served, *address, *FLAGS]
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", *served, *address, *FLAGS, *flags]
     began = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -172,24 +195,20 @@ def _launch(python: Path, log: Path) -> VllmServer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return VllmServer(process, port, log, began)
+    return VllmServer(process, port, log, began, name)
 
 
-def _ready(server: VllmServer) -> VllmServer:
+def _ready(server: VllmServer, probe: Callable[[], object]) -> VllmServer:
     give_up_at = time.monotonic() + START_TIMEOUT_S
-    generator = VllmGenerator(VllmSettings(server.base_url, server.model))
-    try:
-        while time.monotonic() < give_up_at and server.process.poll() is None:
-            try:
-                generator.probe(timeout_s=60.0)
-            except GeneratorError:
-                time.sleep(0.5)
-            else:
-                took_s = time.monotonic() - server.start_s
-                print(f"vLLM wrote its first token after {took_s:.0f} s", file=sys.stderr)
-                return VllmServer(server.process, server.port, server.log, took_s)
-    finally:
-        generator.close()
+    while time.monotonic() < give_up_at and server.process.poll() is None:
+        try:
+            probe()
+        except (GeneratorError, httpx.HTTPError):
+            time.sleep(0.5)
+        else:
+            took_s = time.monotonic() - server.start_s
+            print(f"vLLM was ready after {took_s:.0f} s", file=sys.stderr)
+            return replace(server, start_s=took_s)
     tail = server.log.read_text(errors="replace")[-3_000:]
     raise RuntimeError(f"vLLM did not come up (exit status {server.process.poll()}):\n{tail}")
 

@@ -16,6 +16,9 @@ from retrieval.metrics import RANKING_MEASURES
 from serving.cli.beir import read_set, write_folder
 from serving.cli.errors import CommandError
 from serving.cli.saved_run import read_run, write_run
+from tests.fakes.hashing_embedder import HashingEmbedder
+from tests.fakes.model_server import MODEL, FakeModelServer
+from tests.fakes.overlap_reranker import OverlapReranker
 
 Refdesk = Callable[..., Result]
 RefdeskJson = Callable[..., Any]
@@ -82,6 +85,24 @@ def test_eval_measures_search_and_answers(refdesk: Refdesk, refdesk_json: Refdes
         "ours": 1.0, "theirs": 1.0, "difference": 0.0, "interval_95": [0.0, 0.0], "verdict": "too few queries",
     }  # fmt: skip
     assert "answer_f1" not in again
+
+
+def test_eval_measures_with_other_models_and_says_which(
+    refdesk_json: RefdeskJson, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An embedder and a reranker on a server; searches that the reranker left alone are counted."""
+    with FakeModelServer(HashingEmbedder(), OverlapReranker()) as server:
+        for part in ("EMBEDDER", "RERANKER"):
+            monkeypatch.setenv(f"REFDESK_{part}_URL", server.v1)
+            monkeypatch.setenv(f"REFDESK_{part}_MODEL", MODEL)
+        config = refdesk_json("eval", folder, "--no-answers")["config"]
+        assert config["index"].startswith(f"{MODEL}/32/")
+        assert (config["reranker"], config["rerank_depth"]) == (f"{MODEL}/server", 50)
+        assert config["searches_degraded"] == 0
+        server.reranker = None
+        found = refdesk_json("eval", folder, "--no-answers", "--limit-queries", 3)
+        assert found["config"]["searches_degraded"] == 3
+        assert found["recall@100"] == 1.0
 
 
 def test_eval_of_one_half_prints_a_table(refdesk: Refdesk, folder: Path, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.indexes import IndexState, record_in
 from retrieval.settings import load_settings
 from retrieval.wiring import open_corpus, utc_now
+from tests.fakes.hashing_embedder import HashingEmbedder
+from tests.fakes.model_server import MODEL, FakeModelServer
 from workers.wiring import index_fingerprint
 
 Refdesk = Callable[..., Result]
@@ -46,6 +48,24 @@ def test_a_restored_desk_answers_as_before(
     assert refdesk("rebuild", "--data", state).exit_code == 0
     assert len(list((state / "indexes").iterdir())) == 1
     assert refdesk("doctor", "--data", state).exit_code == 0
+
+
+def test_doctor_tries_the_models_that_are_set(
+    refdesk: Refdesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A served embedder that answers is well, a reranker that does not is named with what to do."""
+    with FakeModelServer(HashingEmbedder()) as server:
+        monkeypatch.setenv("REFDESK_EMBEDDER_URL", server.v1)
+        monkeypatch.setenv("REFDESK_EMBEDDER_MODEL", MODEL)
+        monkeypatch.setenv("REFDESK_RERANKER_URL", server.v1)
+        found = refdesk("doctor", "--data", tmp_path / "state", "--json")
+    assert found.exit_code == 1
+    checks = {check["name"]: check for check in json.loads(found.stdout)["checks"]}
+    assert checks["model"]["outcome"] == "ok"
+    assert checks["model"]["detail"].startswith(f"{MODEL}/32/")
+    assert checks["reranker"]["outcome"] == "failed"
+    assert checks["reranker"]["detail"].startswith("reranker_unavailable")
+    assert checks["reranker"]["advice"]
 
 
 def test_a_fresh_desk_stamps_its_index_with_the_fingerprint_of_rebuild(data: Path, tmp_path: Path) -> None:
