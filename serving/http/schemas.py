@@ -527,9 +527,10 @@ class SyncIn(Incoming):
 
 
 class WhoAmIOut(Outgoing):
-    """The caller, as the desk sees it."""
+    """The caller, as the desk sees it. `name` is what its provider calls it; may be empty."""
 
     user_id: str
+    name: str
     groups: list[str]
     scopes: list[str]
     acting_for: bool
@@ -570,6 +571,12 @@ class KeyIn(Incoming):
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=50)]
     user_id: Id | None = None
     expires_at: Moment | None = None
+
+
+class RotateIn(Incoming):
+    """How long the old key stays valid beside the new one, in seconds; 0 ends it at once."""
+
+    grace_s: Annotated[int, Field(ge=0, le=7 * 86400)] = 0
 
 
 class KeyOut(Outgoing):
