@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from retrieval.settings import Settings, load_settings
 from retrieval.wiring import open_corpus
@@ -71,16 +72,14 @@ def oidc_desk(desk: Desk, provider: OpenIdProvider, **changes: Any) -> Iterator[
         opened.close()
 
 
-Caller = Callable[..., TestClient]
-
-
-def client_for(desk: Desk, *, peer: str = "127.0.0.1", url: str = DESK_URL, **headers: str) -> TestClient:
-    """A client of the desk that follows no redirect; `authorization="…"` becomes a header, as others do."""
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
+def client_for(
+    served: Desk | ASGIApp, *, peer: str = "127.0.0.1", url: str = DESK_URL, cookie: str = ""
+) -> TestClient:
+    """A client of a desk, or of its application, that follows no redirect."""
     return TestClient(
-        create_app(desk),
+        create_app(served) if isinstance(served, Desk) else served,
         url,
-        headers=given,
+        headers={"Cookie": cookie} if cookie else {},
         client=(peer, 50000),
         follow_redirects=False,
         raise_server_exceptions=False,

@@ -8,9 +8,10 @@ back.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,11 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 AUDIENCE = "https://desk.example.org/api"
 CLIENT_ID = "refdesk"
-CLIENT_SECRET = "a secret: with/odd&characters"
+CLIENT_SECRET = (
+    "a-secret.of_the~desk"  # unreserved characters: Authlib does not undo RFC 6749's form encoding
+)
+
+_made: deque[RSAKey] = deque()
 
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = (
     "1"  # Authlib serves plain http only when told so; this is loopback
@@ -141,9 +146,14 @@ class OpenIdProvider:
         self.keys = [*(self.keys if keep_old else []), _new_key()]
 
     def start(self) -> None:
-        """Serve, on the same port as before."""
-        self._server = make_server("127.0.0.1", self._port, self._app, threaded=True)
-        self._port = self._server.server_port
+        """Serve, on the same port as before; nothing happens while it does."""
+        if self._server is not None:
+            return
+        with socket.create_server(("127.0.0.1", self._port)) as listener:
+            self._port = listener.getsockname()[1]
+            self._server = make_server(
+                "127.0.0.1", self._port, self._app, threaded=True, fd=os.dup(listener.fileno())
+            )
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
@@ -194,7 +204,10 @@ def openid_provider() -> Iterator[OpenIdProvider]:
 
 
 def _new_key() -> RSAKey:
-    return RSAKey.generate_key(2048, auto_kid=True)
+    """The next of three keys, which take a while to make: enough for one that was, one that is and one to come."""
+    key = _made.popleft() if len(_made) == 3 else RSAKey.generate_key(2048, auto_kid=True)
+    _made.append(key)
+    return key
 
 
 def _application(provider: OpenIdProvider) -> flask.Flask:
