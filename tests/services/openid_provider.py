@@ -151,8 +151,9 @@ class OpenIdProvider:
             return
         with socket.create_server(("127.0.0.1", self._port)) as listener:
             self._port = listener.getsockname()[1]
+            # Werkzeug takes a copy of the socket; by an address of its own it would end the process if it is taken.
             self._server = make_server(
-                "127.0.0.1", self._port, self._app, threaded=True, fd=os.dup(listener.fileno())
+                "127.0.0.1", self._port, self._app, threaded=True, fd=listener.fileno()
             )
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
