@@ -122,6 +122,14 @@ class Directory:
         )
         return self._desk.directory.put_user(user_id, name=name, groups=ids)
 
+    def end_sessions(self, principal: Principal, user_id: UserId, *, request_id: str) -> int:
+        """End every session of a user's browsers, from the next request on; how many there were."""
+        body = {"user_id": user_id}
+        self._desk.audit.append(
+            "session.end_all", principal=principal.user_id, request_id=request_id, body=body
+        )
+        return self._desk.sessions.end_all(user_id)
+
     def users(self) -> list[User]:
         """Everybody, in order of id."""
         return self._desk.directory.users()

@@ -77,6 +77,20 @@ def put_user(user: str, name: str, groups: tuple[str, ...], as_json: bool, conne
         print(f"{found['id']}: {', '.join(found['groups']) or 'in no group'}")
 
 
+@directory.command("sign-out", cls=ExampleCommand, examples=("refdesk directory sign-out oidc:248289761001",))
+@click.argument("user")
+@json_option
+@connected
+def sign_out(user: str, as_json: bool, connection: Connection) -> None:
+    """Sign USER out of every browser, from the next request on. Keys are not touched."""
+    with open_api(connection) as api:
+        found = api.delete("directory", "users", user, "sessions")
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{found['ended']} sessions ended")
+
+
 @click.group(invoke_without_command=True)
 @json_option
 @connected

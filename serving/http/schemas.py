@@ -620,6 +620,12 @@ class UserOut(Outgoing):
     groups: list[str]
 
 
+class EndedOut(Outgoing):
+    """How many sessions were ended."""
+
+    ended: int
+
+
 class UsersOut(Outgoing):
     """Users in order of id."""
 

@@ -52,6 +52,7 @@ def signed_with(key: Any, header: dict[str, Any], claims: dict[str, Any]) -> str
 def signed_by_hand(key: RSAKey, header: Any, claims: Any) -> str:
     """A token with any header and payload at all, and a correct RS256 signature."""
     content = f"{part(header)}.{part(claims)}"
+    assert key.private_key is not None
     signature = key.private_key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{content}.{part(signature)}"
 
@@ -81,7 +82,13 @@ class UnfitKeys:
     def published(self) -> list[dict[str, Any]]:
         """As they stand in the provider's key set."""
         wrapping = {**self.wrapping.as_dict(private=False), "key_ops": ["wrapKey"]}
-        public = [self.curve, self.encrypting, self.other_algorithm, *self.twins, self.weak]
+        public: list[RSAKey | ECKey] = [
+            self.curve,
+            self.encrypting,
+            self.other_algorithm,
+            *self.twins,
+            self.weak,
+        ]
         strange = [
             {"kty": "PQC", "kid": "strange"},
             {"kty": "RSA", "kid": "broken", "n": "!", "e": "AQAB"},

@@ -50,7 +50,7 @@ def refusal(client: TestClient) -> Any:
 
 def told(client: TestClient, shown: Shown) -> Any:
     """Status, body and headers of the reply, the request's id apart."""
-    reply = client.get(f"/api/v1/whoami?{shown.query}", headers=[(n.encode(), v) for n, v in shown.headers])  # type: ignore[arg-type]
+    reply = client.get(f"/api/v1/whoami?{shown.query}", headers=[(n.encode(), v) for n, v in shown.headers])
     headers = {name: value for name, value in reply.headers.items() if name != "x-request-id"}
     return reply.status_code, {**reply.json(), "request_id": ""}, headers
 

@@ -21,6 +21,7 @@ from retrieval.adapters.sql.sessions import Lifetime, SqlSessions
 from serving.desk import Desk
 from serving.http.app import create_app
 from serving.http.signing_in import own_path
+from serving.scopes import Scope
 from tests.identity.conftest import DESK_URL, client_for, oidc_desk
 from tests.services.openid_provider import CLIENT_ID, OpenIdProvider
 
@@ -89,7 +90,7 @@ def at_provider(url: str) -> str:
     return back.removeprefix(DESK_URL)
 
 
-def sign_in(browser: TestClient, path: str = "/search?q=x") -> httpx.Response:
+def sign_in(browser: TestClient, path: str = "/search?q=x") -> Any:
     """The whole way; the desk's last reply."""
     return browser.get(at_provider(to_provider(browser, path)))
 
@@ -186,7 +187,7 @@ def test_the_catalogue_holds_no_session_that_could_be_used(browser: TestClient, 
 # --- answers that are not the provider's to this browser
 
 
-def refused(reply: httpx.Response) -> bool:
+def refused(reply: Any) -> bool:
     """Whether nobody was let in, and nobody was told why."""
     assert "refdesk-session=" not in reply.headers.get("set-cookie", "")
     assert "no-store" in reply.headers["Cache-Control"]
@@ -364,11 +365,15 @@ def test_a_session_ends_by_itself(browser: TestClient, clock: Clock) -> None:
 
 
 def test_all_sessions_of_a_user_end_at_once(browser: TestClient, desk: Desk) -> None:
-    """On the next request."""
+    """When who looks after the directory says so, on the next request."""
     sign_in(browser)
     other = client_for(browser.app)
     sign_in(other)
-    assert desk.sessions.end_all(UserId("oidc:248289761001")) >= 2
+    key = desk.directory.create_key(UserId("hr"), name="k", scopes=[Scope.DIRECTORY], expires_at=None)[1]
+    path = "/api/v1/directory/users/oidc:248289761001/sessions"
+    assert browser.delete(path, headers=csrf(browser)).status_code == 403
+    ended = client_for(browser.app).delete(path, headers={"Authorization": f"Bearer {key}"})
+    assert ended.json()["ended"] >= 2
     assert [each.get("/api/v1/whoami").status_code for each in (browser, other)] == [401, 401]
 
 

@@ -135,6 +135,15 @@ def put_user(
     return user_out(user)
 
 
+@router.delete("/directory/users/{user_id}/sessions")
+def end_sessions_of(
+    user_id: schemas.Id, desk: TheDesk, caller: DirectoryKeeper, request_id: RequestId
+) -> schemas.EndedOut:
+    """Sign a user out of every browser, from the next request on. Keys and access tokens are not touched."""
+    ended = Directory(desk).end_sessions(caller, UserId(user_id), request_id=request_id)
+    return schemas.EndedOut(ended=ended)
+
+
 @router.get("/audit")
 def read_audit(
     desk: TheDesk,
