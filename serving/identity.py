@@ -10,13 +10,16 @@ import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from retrieval.access import Principal, PrincipalId, UserId
-from retrieval.adapters.sql.directory import Standing
 from retrieval.settings import InvalidSettingsError, Settings
 from serving.errors import UnauthenticatedError
 from serving.scopes import ALL_SCOPES, Scope
+
+if TYPE_CHECKING:
+    from retrieval.adapters.sql.directory import Standing
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,6 +29,9 @@ SIGNATURES = frozenset(
 """Signature algorithms that a desk may be set to take; all of them need a key that signs and one that checks."""
 
 ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS}
+
+_TAKEN_HEADERS = frozenset(("authorization", "cookie", "host", "origin", "x-refdesk-user"))
+"""Headers that say something else already."""
 
 _SCOPE_PREFIX = "refdesk:"
 _PROXY_NAME = "proxy"
@@ -169,9 +175,11 @@ def check_identity(settings: Settings) -> None:
         proxies_of(settings)
         for setting in ("proxy_user_header", "proxy_groups_header"):
             header = getattr(settings, setting)
-            is_token = re.fullmatch(r"[A-Za-z0-9-]+", header) is not None
-            if (header or setting == "proxy_user_header") and not is_token:
-                raise InvalidSettingsError(f"{setting}: {header!r} is no name of a header")
+            is_fit = re.fullmatch(r"[A-Za-z0-9-]+", header) and header.lower() not in _TAKEN_HEADERS
+            if (header or setting == "proxy_user_header") and not is_fit:
+                raise InvalidSettingsError(
+                    f"{setting}: {header!r} is no header in which a proxy names people"
+                )
 
 
 def rights_of(settings: Settings) -> Rights:

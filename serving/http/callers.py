@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -124,9 +125,8 @@ class Callers:
         identity = self.identity_of(self._desk.provider.verify_access_token(token))
         return Caller(self.vouched(identity), identity.name)
 
-    def identity_of(self, claims: object) -> Identity:
+    def identity_of(self, claims: Mapping[str, object]) -> Identity:
         """The identity in verified claims. Raises `UnauthenticatedError` when they make none."""
-        assert isinstance(claims, dict)
         settings = self._settings
         return identity_of_claims(claims, name=settings.oidc_name, groups_claim=settings.oidc_groups_claim)
 
@@ -150,6 +150,7 @@ class Callers:
             peer = ipaddress.ip_address(_peer(request))
         except ValueError:
             return False
+        peer = getattr(peer, "ipv4_mapped", None) or peer  # a socket for both families writes ::ffff:10.0.0.1
         expected = self._settings.proxy_secret.get_secret_value()
         sent = request.headers.get(PROXY_SECRET_HEADER, "")
         knows_secret = not expected or hmac.compare_digest(sent.encode(), expected.encode())

@@ -67,6 +67,12 @@ def test_the_proxy_names_users(proxy: TestClient, empty_desk: Desk) -> None:
     assert set(body["scopes"]) == END_USER_SCOPES
 
 
+def test_the_proxy_is_known_on_either_family(app: FastAPI) -> None:
+    """By IPv6, and by IPv4 on a socket for both."""
+    for peer in ("fd00::7", f"::ffff:{PROXY}"):
+        assert status(client_for(app, peer=peer), NAMED) == 200
+
+
 @pytest.mark.parametrize("peer", ["127.0.0.1", "10.1.3.3", "192.0.2.7", "testclient", "fe80::1"])
 def test_nobody_else_does(app: FastAPI, empty_desk: Desk, peer: str) -> None:
     """Whoever else says who somebody is gets nothing, not even with a key of their own."""

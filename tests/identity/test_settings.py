@@ -36,6 +36,8 @@ PROXY = {"identity": "proxy", "proxy_addresses": "10.0.0.1"}
         ({**PROXY, "proxy_addresses": "10.0.0.1, ::/0"}, "proxy_addresses"),
         ({**PROXY, "proxy_user_header": ""}, "proxy_user_header"),
         ({**PROXY, "proxy_user_header": "X User"}, "proxy_user_header"),
+        ({**PROXY, "proxy_user_header": "Host"}, "proxy_user_header"),
+        ({**PROXY, "proxy_user_header": "x-refdesk-user"}, "proxy_user_header"),
         ({**PROXY, "proxy_groups_header": "X:Groups"}, "proxy_groups_header"),
         ({**OIDC, "oidc_issuer": ""}, "oidc_issuer"),
         ({**OIDC, "oidc_issuer": "http://login.example.org"}, "oidc_issuer"),
