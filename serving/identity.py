@@ -168,7 +168,10 @@ def check_identity(settings: Settings) -> None:
     """
     rights_of(settings)
     if settings.public_url:
-        _check_address("public_url", settings.public_url, bare=True)
+        _check_address("public_url", settings.public_url)
+        origin = origin_of(settings.public_url)
+        if settings.public_url.rstrip("/") != origin:
+            raise InvalidSettingsError(f"public_url: browsers write it as {origin}, without anything else")
     if settings.identity == "oidc":
         _check_oidc(settings)
     if settings.identity == "proxy":
@@ -233,9 +236,11 @@ def is_loopback(name: str) -> bool:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, as browsers write them in `Origin`."""
+    """Scheme, host and port of a safe address, as browsers write them in `Origin`."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    host = parts.hostname or ""
+    port = "" if parts.port in (None, {"https": 443, "http": 80}[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def is_safe_address(url: str) -> bool:
@@ -250,10 +255,9 @@ def is_safe_address(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
-def _check_address(setting: str, url: str, *, bare: bool = False) -> None:
-    if not is_safe_address(url) or (bare and url.rstrip("/") != origin_of(url)):
-        ending = ", without a path" if bare else ""
-        raise InvalidSettingsError(f"{setting}: needs an https address (http on this machine only){ending}")
+def _check_address(setting: str, url: str) -> None:
+    if not is_safe_address(url):
+        raise InvalidSettingsError(f"{setting}: needs an https address (http on this machine only)")
 
 
 def _check_oidc(settings: Settings) -> None:

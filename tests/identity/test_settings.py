@@ -46,6 +46,8 @@ PROXY = {"identity": "proxy", "proxy_addresses": "10.0.0.1"}
         ({**OIDC, "public_url": ""}, "public_url"),
         ({**OIDC, "public_url": "http://desk.example.org"}, "public_url"),
         ({**OIDC, "public_url": "https://desk.example.org/desk"}, "public_url"),
+        ({**OIDC, "public_url": "https://Desk.example.org"}, "public_url"),
+        ({**OIDC, "public_url": "https://desk.example.org:443"}, "public_url"),
         ({**OIDC, "oidc_algorithms": "RS256,HS256"}, "oidc_algorithms"),
         ({**OIDC, "oidc_algorithms": "none"}, "oidc_algorithms"),
         ({**OIDC, "oidc_algorithms": ""}, "oidc_algorithms"),
@@ -72,7 +74,7 @@ def test_unsafe_settings_are_refused(
         create_app(replace(empty_desk, settings=settings))
 
 
-@pytest.mark.parametrize("given", [OIDC, {**OIDC, "public_url": "http://127.0.0.1:8080/"}, PROXY], ids=str)
+@pytest.mark.parametrize("given", [OIDC, {**OIDC, "public_url": "http://[::1]:8080/"}, PROXY], ids=str)
 def test_safe_settings_are_fine(tmp_path: Path, given: dict[str, Any]) -> None:
     """Loopback may be plain http."""
     check_identity(load_settings(data=tmp_path, **given))
