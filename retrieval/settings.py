@@ -40,12 +40,74 @@ class Settings(BaseSettings):
     data: Path = Field(Path(".refdesk"), description="State folder: catalogue, index, blobs, caches.")
     docs: Path | None = Field(None, description="Folder to index as the source `docs` when the desk starts.")
     directory: Path | None = Field(None, description="TOML file of users and groups, read at start.")
-    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs keys.")
+    host: str = Field("127.0.0.1", description="Address to listen on; `local` mode takes loopback only.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    identity: Literal["local", "keys"] = Field(
-        "local", description="`local`: one owner without login, on loopback only. `keys`: API keys."
+    identity: Literal["local", "keys", "oidc", "proxy"] = Field(
+        "local",
+        description="Who comes in. `local`: one owner without login, on loopback only. `keys`: API keys. "
+        "`oidc`: API keys, tokens and sign-in of an OpenID provider. `proxy`: API keys, and whom a proxy names.",
     )
     owner: str = Field("local", min_length=1, description="User id of the owner in `local` mode.")
+    public_url: str = Field(
+        "", description="Address of the desk in browsers, without a path: `https://desk.example.org`."
+    )
+    user_scopes: str = Field(
+        "search,answers,documents:read,documents:write,access:explain",
+        description="Scopes of people who come in by `oidc` or `proxy`, separated by commas.",
+    )
+    admin_groups: str = Field(
+        "", description="Groups whose members get every scope but `act-as`, separated by commas: `group:it`."
+    )
+    oidc_issuer: str = Field("", description="Issuer of the OpenID provider, exactly as its tokens name it.")
+    oidc_name: str = Field(
+        "oidc",
+        pattern=r"^[a-z][a-z0-9-]{0,31}$",
+        description="Short name of the provider: users are `<name>:<sub>`, groups `group:<name>/<group>`. Keep it.",
+    )
+    oidc_client_id: str = Field("", description="The desk's client id at the provider; empty: no sign-in.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="The client's secret; empty for a public client."
+    )
+    oidc_scopes: str = Field("openid profile", description="Scopes that sign-in asks the provider for.")
+    oidc_audience: str = Field(
+        "", description="Audience of access tokens that the API takes; empty: it takes none."
+    )
+    oidc_clients: str = Field(
+        "", description="Clients whose access tokens the API takes, separated by commas; empty: any client's."
+    )
+    oidc_algorithms: str = Field(
+        "RS256,PS256,ES256",
+        description="Signatures that are taken, separated by commas; asymmetric ones only.",
+    )
+    oidc_token_types: str = Field(
+        "at+jwt", description="Types (`typ`) of access tokens that are taken, separated by commas."
+    )
+    oidc_groups_claim: str = Field(
+        "", description="Claim that lists a user's groups; empty: the directory's groups are the only ones."
+    )
+    oidc_ca_file: Path | None = Field(
+        None, description="PEM file of the authority behind the provider's certificate; empty: the system's."
+    )
+    oidc_keys_max_age_s: float = Field(
+        14_400.0, ge=600, description="How long the provider's keys count while it does not answer, seconds."
+    )
+    session_idle_s: int = Field(
+        3600, ge=300, description="A sign-in ends after this long without a request, seconds."
+    )
+    session_max_s: int = Field(43_200, ge=300, description="A sign-in ends after this long, seconds.")
+    proxy_addresses: str = Field(
+        "", description="Addresses or networks of the proxy that names users, separated by commas."
+    )
+    proxy_user_header: str = Field(
+        "X-Forwarded-User", description="Header in which the proxy names the user."
+    )
+    proxy_groups_header: str = Field(
+        "", description="Header in which the proxy lists the user's groups, separated by commas; empty: none."
+    )
+    proxy_secret: SecretStr = Field(
+        SecretStr(""),
+        description="What the proxy sends in `X-Refdesk-Proxy-Secret`; empty: nothing is asked.",
+    )
     catalogue_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the state folder.")
     broker_url: str = Field("memory://", description="Celery broker; `memory://` runs workers in the desk.")
     index_url: str = Field(

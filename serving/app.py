@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from fastapi import FastAPI
 
-from retrieval.settings import load_settings
+from retrieval.settings import InvalidSettingsError, load_settings
 from retrieval.wiring import open_corpus, require_split
 from serving.http.app import create_app
 from serving.wiring import open_desk
@@ -27,6 +27,8 @@ def create() -> FastAPI:
     """
     settings = load_settings()
     require_split(settings)
+    if settings.identity == "local":
+        raise InvalidSettingsError("identity: a desk without login is for one machine; see docs/identity.md")
     stack = ExitStack()
     atexit.register(stack.close)
     corpus = stack.enter_context(open_corpus(settings))

@@ -3,6 +3,7 @@
 RefdeskError
   ServingError
     UnauthenticatedError        no credential, or one that is not valid
+    IdentityUnavailableError    the OpenID provider does not answer and its keys are too old (retryable)
     UnknownUserError            a service key acts for somebody the directory does not know
     IdempotencyConflictError    the same Idempotency-Key came with another body
     RateLimitedError            over the caller's budget (retryable)
@@ -28,7 +29,20 @@ class UnauthenticatedError(ServingError):
     """The request carries no credential, or one that is not valid. The reason is not told."""
 
     code = "unauthenticated"
-    hint = "Send an API key as `Authorization: Bearer …`."
+    hint = "Sign in, or send an API key or access token as `Authorization: Bearer …`."
+
+    def __init__(self, reason: str) -> None:
+        """Refuse for a reason, a word or two for the log; it must not hold anything of the credential."""
+        super().__init__("no valid credential was sent")
+        self.reason = reason
+
+
+class IdentityUnavailableError(ServingError):
+    """The OpenID provider does not answer, and what it said last is too old to go by."""
+
+    code = "identity_unavailable"
+    retryable = True
+    hint = "Try again in a moment; operators: see whether the desk reaches the provider."
 
 
 class UnknownUserError(ServingError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from retrieval.access import EVERYONE, Principal, UserId
 from retrieval.adapters.sql.directory import ApiKey, User
@@ -42,9 +42,7 @@ class Keys:
         unknown = new.scopes - ALL_SCOPES
         if unknown:
             raise InvalidQueryError(f"there is no scope {min(unknown)}")
-        lacking = new.scopes - principal.scopes
-        if lacking:
-            raise NotPermittedError(f"a key cannot have a scope that its maker lacks: {min(lacking)}")
+        _refuse_gain(principal, new.scopes)
         if new.user_id != principal.user_id and not is_admin(principal):
             raise NotPermittedError("making a key for somebody else needs the scope admin")
         if new.expires_at is not None and new.expires_at <= utc_now():
@@ -54,6 +52,21 @@ class Keys:
         return self._desk.directory.create_key(
             new.user_id, name=new.name, scopes=new.scopes, expires_at=new.expires_at
         )
+
+    def rotate(
+        self, principal: Principal, key_id: str, *, grace: timedelta, request_id: str
+    ) -> tuple[ApiKey, str]:
+        """Replace a key by one with a new secret, which is returned once; the old one ends after `grace`.
+
+        Raises:
+            NotFoundError: There is no such key, it is no longer valid, or it is somebody else's.
+            NotPermittedError: It has a scope that the principal lacks: its secret would be a gain.
+        """
+        key = self._visible_key(principal, key_id)
+        _refuse_gain(principal, key.scopes)
+        body = {"key_id": key_id, "grace_s": int(grace.total_seconds())}
+        self._desk.audit.append("key.rotate", principal=principal.user_id, request_id=request_id, body=body)
+        return self._desk.directory.rotate_key(key_id, grace=grace)
 
     def visible(self, principal: Principal) -> list[ApiKey]:
         """The principal's own keys; for administrators everybody's."""
@@ -66,11 +79,23 @@ class Keys:
         Raises:
             NotFoundError: There is no such key, or it is somebody else's.
         """
-        if all(key.id != key_id for key in self.visible(principal)):
-            raise NotFoundError(f"no key {key_id}")
+        self._visible_key(principal, key_id)
         body = {"key_id": key_id}
         self._desk.audit.append("key.revoke", principal=principal.user_id, request_id=request_id, body=body)
         self._desk.directory.revoke_key(key_id)
+
+    def _visible_key(self, principal: Principal, key_id: str) -> ApiKey:
+        found = next((key for key in self.visible(principal) if key.id == key_id), None)
+        if found is None:
+            raise NotFoundError(f"no key {key_id}")
+        return found
+
+
+def _refuse_gain(principal: Principal, scopes: Collection[str]) -> None:
+    """Refuse to hand out a key that may do more than who asks for it."""
+    lacking = set(scopes) - principal.scopes
+    if lacking:
+        raise NotPermittedError(f"a key cannot have a scope that its maker lacks: {min(lacking)}")
 
 
 class Directory:
@@ -96,6 +121,14 @@ class Directory:
             "directory.put", principal=principal.user_id, request_id=request_id, body=body
         )
         return self._desk.directory.put_user(user_id, name=name, groups=ids)
+
+    def end_sessions(self, principal: Principal, user_id: UserId, *, request_id: str) -> int:
+        """End every session of a user's browsers, from the next request on; how many there were."""
+        body = {"user_id": user_id}
+        self._desk.audit.append(
+            "session.end_all", principal=principal.user_id, request_id=request_id, body=body
+        )
+        return self._desk.sessions.end_all(user_id)
 
     def users(self) -> list[User]:
         """Everybody, in order of id."""

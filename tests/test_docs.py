@@ -54,7 +54,9 @@ def test_error_codes_are_unique() -> None:
     assert duplicates <= {"internal_error"}
 
 
-@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "docs/connectors.md", "docs/operations.md"])
+@pytest.mark.parametrize(
+    "document", ["ARCHITECTURE.md", "docs/connectors.md", "docs/identity.md", "docs/operations.md"]
+)
 def test_paths_in_documents_exist(document: str) -> None:
     """A path of this repository that a document names is there."""
     named = re.findall(

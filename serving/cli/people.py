@@ -9,7 +9,7 @@ import click
 from serving.cli.api import Connection, connected, json_option, open_api
 from serving.cli.corpus import find_document
 from serving.cli.output import print_json, print_table, say
-from serving.cli.shape import ExampleCommand
+from serving.cli.shape import Duration, ExampleCommand
 from serving.cli.sources import refuse_stray_options
 
 
@@ -77,6 +77,20 @@ def put_user(user: str, name: str, groups: tuple[str, ...], as_json: bool, conne
         print(f"{found['id']}: {', '.join(found['groups']) or 'in no group'}")
 
 
+@directory.command("sign-out", cls=ExampleCommand, examples=("refdesk directory sign-out oidc:248289761001",))
+@click.argument("user")
+@json_option
+@connected
+def sign_out(user: str, as_json: bool, connection: Connection) -> None:
+    """Sign USER out of every browser, from the next request on. Keys are not touched."""
+    with open_api(connection) as api:
+        found = api.delete("directory", "users", user, "sessions")
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{found['ended']} sessions ended")
+
+
 @click.group(invoke_without_command=True)
 @json_option
 @connected
@@ -92,10 +106,17 @@ def keys(context: click.Context, as_json: bool, connection: Connection) -> None:
         print_json(found)
         return
     rows = [
-        (key["name"], key["user_id"], ", ".join(key["scopes"]), key["expires_at"], key["id"])
+        (
+            key["name"],
+            key["user_id"],
+            ", ".join(key["scopes"]),
+            key["last_used_at"],
+            key["expires_at"],
+            key["id"],
+        )
         for key in found["keys"]
     ]
-    print_table(("name", "user", "scopes", "expires", "id"), rows, empty="There is no key.")
+    print_table(("name", "user", "scopes", "last used", "expires", "id"), rows, empty="There is no key.")
 
 
 @keys.command(
@@ -130,6 +151,26 @@ def create_key(
         return
     print(made["secret"])
     say(f"Keep it safe. Revoke it with: refdesk keys revoke {made['key']['id']}")
+
+
+@keys.command(
+    "rotate",
+    cls=ExampleCommand,
+    examples=("refdesk keys rotate 0b5e…", "refdesk keys rotate 0b5e… --grace 1h"),
+)
+@click.argument("key_id")
+@click.option("--grace", type=Duration(), help="How long the old key stays valid too: 15m, 6h, 7d.")
+@json_option
+@connected
+def rotate_key(key_id: str, grace: int | None, as_json: bool, connection: Connection) -> None:
+    """Replace a key by a new one of the same name, user and scopes, whose secret is printed this once."""
+    with open_api(connection) as api:
+        made = api.post("keys", key_id, "rotate", body={"grace_s": grace or 0})
+    if as_json:
+        print_json(made)
+        return
+    print(made["secret"])
+    say(f"Keep it safe. It is {made['key']['id']}; the old one ends {'after a while' if grace else 'now'}.")
 
 
 @keys.command("revoke", cls=ExampleCommand, examples=("refdesk keys revoke 0b5e…",))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import signal
 import socket
@@ -23,6 +22,7 @@ from serving.cli.errors import CommandError
 from serving.cli.output import progress_bar, say
 from serving.cli.running import announced, find_running
 from serving.cli.shape import ExampleCommand
+from serving.identity import check_identity, is_loopback
 
 if TYPE_CHECKING:
     from retrieval.access import Principal
@@ -72,7 +72,8 @@ def up(
 
     Who may read: files are yours alone unless a .refdesk.toml beside or above them says otherwise. Without
     login (REFDESK_IDENTITY=local, the default) you are the owner, and the desk listens on this machine only;
-    to serve others, set REFDESK_IDENTITY=keys and make keys with `refdesk keys create` before the start.
+    to serve others, set REFDESK_IDENTITY to keys (made with `refdesk keys create` before the start), oidc or
+    proxy.
 
     Answers are extracts, quoted word for word, until REFDESK_VLLM_URL names a vLLM server that serves
     gpt-oss. Every setting is a REFDESK_* variable or a line of the TOML file in REFDESK_CONFIG.
@@ -119,12 +120,14 @@ def _check(settings: Settings) -> None:
     Raises:
         CommandError: Without login on an address that others reach, a folder that is not there, or a desk
             that runs on this state folder already.
+        InvalidSettingsError: Other settings under which anybody could come in unseen.
     """
-    if settings.identity == "local" and not _is_loopback(settings.host):
+    check_identity(settings)
+    if settings.identity == "local" and not is_loopback(settings.host):
         raise CommandError(
             "invalid_settings",
             f"a desk without login must not listen on {settings.host}",
-            "Set REFDESK_IDENTITY=keys (see `refdesk keys create --help`), or listen on 127.0.0.1.",
+            "Set REFDESK_IDENTITY to keys, oidc or proxy (docs/identity.md), or listen on 127.0.0.1.",
         )
     if settings.docs is not None and not settings.docs.is_dir():
         raise CommandError("invalid_settings", f"docs: {settings.docs} is no folder", "Name one with --docs.")
@@ -268,12 +271,3 @@ def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -15,14 +15,16 @@ from fastapi.telemetry import TelemetryConfig
 
 from serving.desk import Desk
 from serving.http import schemas
+from serving.http.callers import Callers
 from serving.http.errors import PROBLEM_TYPE, register_error_handlers
 from serving.http.identity import declared_scopes
 from serving.http.limits import RateLimiter, RequestBudget
 from serving.http.metrics import Metrics
 from serving.http.middleware import BodyLimits, Envelope
 from serving.http.routes import administration, asking, documents, indexes, openai, operations, sources
+from serving.http.signing_in import sign_in_router
 from serving.http.status import Readiness, refdesk_version
-from serving.http.web import web_router
+from serving.http.web import SignInPages, web_router
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 
@@ -53,6 +55,7 @@ def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
 
     Raises:
         UnguardedRouteError: A route of the API does not declare its scope.
+        InvalidSettingsError: The settings would let people come in unseen.
     """
     app = FastAPI(
         title="Refdesk",
@@ -64,13 +67,17 @@ def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
         lifespan=_enough_threads,
     )
     app.state.desk = desk
+    app.state.callers = Callers(desk)
     app.state.metrics = Metrics()
     app.state.readiness = Readiness(desk)
     app.state.limiter = RateLimiter(budget or RequestBudget(), time.monotonic)
     routers = [
         module.router for module in (asking, documents, sources, administration, indexes, openai, operations)
     ]
-    for router in (*routers, asking.writes, web_router()):
+    signs_in = desk.settings.identity == "oidc" and bool(desk.settings.oidc_client_id)
+    if signs_in:
+        routers.append(sign_in_router(SignInPages()))
+    for router in (*routers, asking.writes, web_router(signs_in=signs_in)):
         _refuse_unguarded(router)
         app.include_router(router)
     register_error_handlers(app)

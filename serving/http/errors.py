@@ -50,6 +50,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "indexes_changed": HTTPStatus.SERVICE_UNAVAILABLE,
     "index_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "catalogue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "identity_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "embedder_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "reranker_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "audit_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -110,7 +111,7 @@ class UnexpectedHostError(RequestError):
     """The Host header names something else than this machine, as in a DNS rebinding attack."""
 
     code = "unexpected_host"
-    hint = "Use http://127.0.0.1 or http://localhost; to serve others, set REFDESK_IDENTITY=keys."
+    hint = "Use http://127.0.0.1 or http://localhost; to serve others, see docs/identity.md."
 
 
 class ModelNotFoundError(RequestError):

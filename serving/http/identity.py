@@ -1,15 +1,12 @@
 """Request -> `Principal`: who asks, in which groups, with which scopes. Read anew for every request.
 
-`local` mode has one owner and no login, so it has to be sure that the caller sits at this machine: the
-connection comes from loopback, the Host header names loopback (a page elsewhere can make its own name point
-here: DNS rebinding), and no browser sends a change for another site. `keys` mode takes
-`Authorization: Bearer rd_….…`.
+`serving.http.callers` finds out who calls; here it is counted, a service key's user takes its place, and the
+scopes that a route declares are asked for. Whoever is refused hears no reason: the log has it.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
+import logging
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -18,13 +15,14 @@ from starlette.datastructures import Headers
 from retrieval.access import Principal, UserId
 from serving.desk import Desk
 from serving.errors import UnauthenticatedError, UnknownUserError
-from serving.http.errors import ForeignOriginError, TooManyRequestsError, UnexpectedHostError
+from serving.http.callers import Caller, Callers, as_text
+from serving.http.errors import TooManyRequestsError, request_id_of
 from serving.http.limits import RateLimiter
-from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope, require
+from serving.scopes import END_USER_SCOPES, Scope, require
+
+_log = logging.getLogger(__name__)
 
 ACT_FOR_HEADER = "X-Refdesk-User"
-
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Requires:
@@ -58,47 +56,26 @@ def identify(request: Request) -> Principal:
     known = getattr(request.state, "principal", None)
     if isinstance(known, Principal):
         return known
-    desk: Desk = request.app.state.desk
-    caller = _local_owner(desk, request) if desk.settings.identity == "local" else _of_key(desk, request)
-    _count(request, caller.user_id)
-    principal = _acted_for(desk, request.headers, caller)
+    caller = _find(request)
+    _count(request, caller.principal.user_id)
+    principal = _acted_for(request.app.state.desk, request.headers, caller.principal)
     request.state.principal = principal
+    request.state.caller_name = "" if principal.acting_for else caller.name
     return principal
 
 
-def check_browser(headers: Headers, method: str) -> None:
-    """Refuse what only a browser under another site's control would send to a local desk.
-
-    Raises:
-        UnexpectedHostError: The Host header does not name this machine.
-        ForeignOriginError: A change comes from another site's page.
-    """
-    host = headers.get("host", "")
-    if not _is_loopback(_host_name(host)):
-        raise UnexpectedHostError("the Host header does not name this machine")
-    if method in _SAFE_METHODS:
-        return
-    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise ForeignOriginError("another site's page may not change anything here")
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
-        raise ForeignOriginError("another site's page may not change anything here")
+def _find(request: Request) -> Caller:
+    callers: Callers = request.app.state.callers
+    try:
+        return callers.find(request)
+    except UnauthenticatedError as error:
+        log_refusal(request, error)
+        raise
 
 
-def _local_owner(desk: Desk, request: Request) -> Principal:
-    if request.client is None or not _is_loopback(request.client.host):
-        raise UnauthenticatedError("a desk without login answers this machine only")
-    owner = UserId(desk.settings.owner)
-    return Principal(owner, desk.directory.groups_of(owner) or frozenset(), ALL_SCOPES)
-
-
-def _of_key(desk: Desk, request: Request) -> Principal:
-    kind, _, credential = request.headers.get("authorization", "").partition(" ")
-    key = desk.directory.authenticate(credential.strip()) if kind.lower() == "bearer" else None
-    if key is None:
-        raise UnauthenticatedError("no valid API key was sent")
-    groups = desk.directory.groups_of(key.user_id)
-    return Principal(key.user_id, groups or frozenset(), frozenset(key.scopes) & ALL_SCOPES)
+def log_refusal(request: Request, error: UnauthenticatedError) -> None:
+    """Write down why somebody was refused: never what was shown."""
+    _log.info("caller refused", extra={"reason": error.reason, "request_id": request_id_of(request)})
 
 
 def _acted_for(desk: Desk, headers: Headers, caller: Principal) -> Principal:
@@ -107,7 +84,7 @@ def _acted_for(desk: Desk, headers: Headers, caller: Principal) -> Principal:
     if user is None:
         return caller
     require(caller, [Scope.ACT_AS])
-    user = user.encode("latin-1").decode("utf-8", "replace")  # HTTP headers arrive as Latin-1
+    user = as_text(user)
     groups = desk.directory.groups_of(UserId(user))
     if groups is None:
         raise UnknownUserError("the directory does not know this user")
@@ -119,23 +96,6 @@ def _count(request: Request, caller: str) -> None:
     wait_s = limiter.take(caller)
     if wait_s:
         raise TooManyRequestsError(wait_s)
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def declared_scopes(route: APIRoute) -> tuple[Scope, ...] | None:

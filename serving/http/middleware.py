@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.errors import RefdeskError
+from serving.http.browsers import check_local
 from serving.http.errors import (
     OPENAI_PREFIX,
     PROBLEM_TYPE,
@@ -26,7 +27,6 @@ from serving.http.errors import (
     problem_of,
     unexpected_problem,
 )
-from serving.http.identity import check_browser
 from serving.http.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Envelope:
         exchange = _Exchange(scope, send, request_id, time.perf_counter())
         try:
             if self._is_local:
-                check_browser(Headers(scope=scope), scope["method"])
+                check_local(Headers(scope=scope), scope["method"])
             limit = self._limits.of(scope["method"], scope["path"])
             await self._app(scope, _limited(receive, scope, limit), exchange.send)
         except RefdeskError as error:

@@ -298,10 +298,11 @@ def text_out(text: DocumentText) -> schemas.TextOut:
     )
 
 
-def whoami_out(principal: Principal, identity: str) -> schemas.WhoAmIOut:
+def whoami_out(principal: Principal, *, name: str, identity: str) -> schemas.WhoAmIOut:
     """The caller."""
     return schemas.WhoAmIOut(
         user_id=principal.user_id,
+        name=name,
         groups=sorted(principal.groups),
         scopes=sorted(principal.scopes),
         acting_for=principal.acting_for,

@@ -531,9 +531,10 @@ class SyncIn(Incoming):
 
 
 class WhoAmIOut(Outgoing):
-    """The caller, as the desk sees it."""
+    """The caller, as the desk sees it. `name` is what its provider calls it; may be empty."""
 
     user_id: str
+    name: str
     groups: list[str]
     scopes: list[str]
     acting_for: bool
@@ -576,6 +577,12 @@ class KeyIn(Incoming):
     expires_at: Moment | None = None
 
 
+class RotateIn(Incoming):
+    """How long the old key stays valid beside the new one, in seconds; 0 ends it at once."""
+
+    grace_s: Annotated[int, Field(ge=0, le=7 * 86400)] = 0
+
+
 class KeyOut(Outgoing):
     """A key without its secret."""
 
@@ -615,6 +622,12 @@ class UserOut(Outgoing):
     id: str
     name: str
     groups: list[str]
+
+
+class EndedOut(Outgoing):
+    """How many sessions were ended."""
+
+    ended: int
 
 
 class UsersOut(Outgoing):

@@ -1,8 +1,8 @@
 """The web page: HTML shells and their assets.
 
-The shells hold no document, no user and no setting of the desk: everything that is shown comes from the JSON
-API with the caller's own permissions, so there is one place that decides who sees what. The policy in
-`_HEADERS` lets the page load nothing from elsewhere and run no inline script.
+The shells hold no document and no user, and of the desk only whether one signs in at a provider: everything that
+is shown comes from the JSON API with the caller's own permissions, so there is one place that decides who sees
+what. The policy in `_HEADERS` lets the page load nothing from elsewhere and run no inline script.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
@@ -44,11 +45,15 @@ class Assets:
     contents: Mapping[str, bytes]
 
 
-def web_router() -> APIRouter:
-    """Routes of the page and its assets, at the root."""
+def web_router(*, signs_in: bool) -> APIRouter:
+    """Routes of the page and its assets, at the root.
+
+    Args:
+        signs_in: Whether people sign in at a provider, at `/sign-in`.
+    """
     router = APIRouter(include_in_schema=False)
     assets = read_assets(_HERE / "static")
-    pages = _render_pages(assets.digest)
+    pages = _render_pages(assets.digest, signs_in=signs_in)
 
     @router.get("/")
     def ask() -> HTMLResponse:
@@ -91,18 +96,60 @@ def read_assets(folder: Path) -> Assets:
     return Assets(total.hexdigest()[:12], contents)
 
 
-def _render_pages(digest: str) -> dict[str, str]:
-    """The shells, which are the same for everybody."""
-    environment = Environment(
+class SignInPages:
+    """What a browser sees when signing in does not work. Nobody is told why; the log has it."""
+
+    def __init__(self) -> None:
+        """Read the template."""
+        self._assets = f"/static/{read_assets(_HERE / 'static').digest}"
+        self._template = _environment().get_template("sign_in.html")
+
+    def refused(self, request_id: str, path: str) -> HTMLResponse:
+        """The provider or the desk did not let the person in."""
+        return self._page(
+            401,
+            "Signing in did not work",
+            "You may have waited too long, or your account may not be allowed here.",
+            request_id,
+            path,
+        )
+
+    def unavailable(self, request_id: str, path: str) -> HTMLResponse:
+        """The provider does not answer."""
+        return self._page(
+            503,
+            "Signing in is not possible right now",
+            "The sign-in service of your organisation does not answer. Whoever has an API key can still use it.",
+            request_id,
+            path,
+        )
+
+    def _page(self, status: int, title: str, words: str, request_id: str, path: str) -> HTMLResponse:
+        again = f"/sign-in?next={quote(path, safe='')}"
+        html = self._template.render(
+            assets=self._assets, title=title, words=words, request_id=request_id, again=again
+        )
+        headers = {**_HEADERS, "Cache-Control": "no-store"}
+        return HTMLResponse(html, status_code=status, headers=headers)
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _render_pages(digest: str, *, signs_in: bool) -> dict[str, str]:
+    """The shells, which are the same for everybody."""
+    environment = _environment()
     names = ("ask", "search", "documents", "document", "sources")
     return {
-        name: environment.get_template(f"{name}.html").render(assets=f"/static/{digest}") for name in names
+        name: environment.get_template(f"{name}.html").render(assets=f"/static/{digest}", signs_in=signs_in)
+        for name in names
     }
 
 

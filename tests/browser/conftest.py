@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
 
 from serving.http.app import create_app
@@ -76,20 +79,33 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def desk_url(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running desk, on which the sample handbook is indexed."""
-    with sample_desk(tmp_path_factory.mktemp("desk")) as embedded:
-        config = uvicorn.Config(create_app(embedded.desk), port=0, log_level="warning", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, name="uvicorn")
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive(), "uvicorn did not start"
-                time.sleep(0.02)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with (
+        sample_desk(tmp_path_factory.mktemp("desk")) as embedded,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        served(create_app(embedded.desk), listener) as url,
+    ):
+        yield url
+
+
+@contextmanager
+def served(app: FastAPI, listener: socket.socket) -> Iterator[str]:
+    """Address of an application that is served on a loopback socket while the block runs."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="uvicorn")
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "uvicorn did not start"
+            time.sleep(0.02)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def url_of(listener: socket.socket) -> str:
+    """Address of what is served on a loopback socket."""
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

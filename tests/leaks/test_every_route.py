@@ -94,10 +94,15 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ("GET", "/api/v1/keys"): Probe("/api/v1/keys"),
     ("POST", "/api/v1/keys"): Probe("/api/v1/keys", ({"name": "k", "scopes": ["search"]},)),
     ("DELETE", "/api/v1/keys/{key_id}"): None,
+    ("POST", "/api/v1/keys/{key_id}/rotate"): None,
+    ("DELETE", "/api/v1/session"): Probe("/api/v1/session"),
     ("GET", "/api/v1/directory/users"): Probe("/api/v1/directory/users"),
     ("GET", "/api/v1/directory/users/{user_id}"): Probe("/api/v1/directory/users/mara.lindqvist"),
     ("PUT", "/api/v1/directory/users/{user_id}"): Probe(
         f"/api/v1/directory/users/{OUTSIDER}", ({"groups": ["hr"]},)
+    ),
+    ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): Probe(
+        "/api/v1/directory/users/mara.lindqvist/sessions"
     ),
     ("GET", "/api/v1/indexes"): Probe("/api/v1/indexes"),
     ("POST", "/api/v1/indexes"): Probe("/api/v1/indexes"),
@@ -231,6 +236,7 @@ def test_hidden_jobs_and_sources_look_absent(
         ("GET", "/api/v1/sources/{}/runs", None, source["id"]),
         ("PUT", "/api/v1/documents", {"source_id": "{}", "external_id": "x", "text": "y"}, source["id"]),
         ("DELETE", "/api/v1/keys/{}", None, str(uuid.uuid4())),
+        ("POST", "/api/v1/keys/{}/rotate", {}, str(uuid.uuid4())),
     ]
     for method, path, body, hidden in routes:
         absent = shape_of(outsider, method, path, body, str(uuid.uuid4()))

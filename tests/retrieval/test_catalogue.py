@@ -8,10 +8,13 @@ from datetime import timedelta
 
 import pytest
 
+from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql.audit import SqlAudit
 from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.idempotency import SqlIdempotency
-from retrieval.errors import CatalogueUnavailableError
+from retrieval.adapters.sql.sessions import Lifetime, Session, SqlSessions
+from retrieval.errors import CatalogueUnavailableError, NotFoundError
 from retrieval.wiring import utc_now
 from tests.conftest import empty_database
 from tests.services.servers import Server
@@ -24,6 +27,37 @@ def database(catalogue_url: str) -> Iterator[Database]:
     database.migrate()
     yield database
     database.close()
+
+
+def test_a_key_that_many_rotate_has_one_successor(database: Database) -> None:
+    """One of eight gets the new secret; the others find that the key is gone."""
+    directory = SqlDirectory(database, utc_now)
+    key, _ = directory.create_key(UserId("ada"), name="k", scopes=["search"], expires_at=None)
+
+    def rotate(_: int) -> bool:
+        try:
+            directory.rotate_key(key.id, grace=timedelta())
+        except NotFoundError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(rotate, range(8))) == 1
+    assert len(directory.keys()) == 1
+
+
+def test_sessions_keep_what_was_said_at_sign_in(database: Database) -> None:
+    """Groups, no groups, and that nobody knows them are three things; a replaced session is gone."""
+    sessions = SqlSessions(database, utc_now, Lifetime(timedelta(hours=1), timedelta(hours=12)))
+    for groups in (frozenset({PrincipalId("group:oidc/hr")}), frozenset[PrincipalId](), None):
+        secret = sessions.begin(UserId("oidc:1"), name="Ada", groups=groups)
+        assert sessions.find(secret) == Session(UserId("oidc:1"), "Ada", groups)
+        after = sessions.begin(UserId("oidc:1"), name="Ada", groups=groups, replaces=secret)
+        assert sessions.find(secret) is None
+        sessions.end(after)
+        assert sessions.find(after) is None
+    sessions.begin(UserId("oidc:1"), name="", groups=None)
+    assert (sessions.end_all(UserId("oidc:1")), sessions.end_all(UserId("oidc:1"))) == (1, 0)
 
 
 def test_audit_chain_holds_under_many_writers(database: Database) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -21,6 +22,9 @@ from retrieval.errors import NotFoundError
 
 _MAX_GROUP_DEPTH = 10
 
+_KEY = re.compile(r"(rd_[0-9a-f]{8})\.([A-Za-z0-9_-]{43})", re.ASCII)
+"""A key as it is presented: the prefix by which it is found, and 256 random bits in base64url."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -29,6 +33,21 @@ class User:
     id: UserId
     name: str
     groups: tuple[PrincipalId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the directory says of a user id now.
+
+    Attributes:
+        is_known: Whether the user is in the directory.
+        is_disabled: Whether the user may no longer come in, whatever credential is shown.
+        groups: All groups, nested ones to a depth of 10; none for an unknown or disabled user.
+    """
+
+    is_known: bool
+    is_disabled: bool
+    groups: frozenset[PrincipalId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +94,52 @@ class SqlDirectory:
 
     def groups_of(self, user_id: UserId) -> frozenset[PrincipalId] | None:
         """All groups of a user now, nested ones to a depth of 10; None for an unknown or disabled user."""
+        standing = self.standing_of(user_id)
+        return standing.groups if standing.is_known and not standing.is_disabled else None
+
+    def standing_of(self, user_id: UserId) -> Standing:
+        """What the directory says of a user id now."""
         with self._database.read() as session:
             row = session.get(UserRow, user_id)
             if row is None or row.disabled_at is not None:
-                return None
-            return _all_groups(session, user_principal(user_id))
+                return Standing(row is not None, row is not None, frozenset())
+            return Standing(True, False, _all_groups(session, user_principal(user_id)))
 
     def create_key(
         self, user_id: UserId, *, name: str, scopes: Collection[str], expires_at: datetime | None
     ) -> tuple[ApiKey, str]:
         """Make a key. The secret is returned once and cannot be read again."""
-        prefix, secret = f"rd_{secrets.token_hex(4)}", secrets.token_urlsafe(32)
-        row = ApiKeyRow(
-            id=str(uuid.uuid4()),
-            prefix=prefix,
-            secret_hash=_hash(secret),
-            name=name,
-            user_id=user_id,
-            scopes=sorted(set(scopes)),
-            created_at=self._clock(),
-            expires_at=expires_at,
+        row, secret = _new_key(
+            user_id, name=name, scopes=scopes, created_at=self._clock(), expires_at=expires_at
         )
         with self._database.write() as session:
             session.add(row)
-        return _to_key(row), f"{prefix}.{secret}"
+        return _to_key(row), secret
+
+    def rotate_key(self, key_id: str, *, grace: timedelta) -> tuple[ApiKey, str]:
+        """Replace a key by a new one of the same name, user and scopes; the secret is returned once.
+
+        The old key is refused once `grace` is over, at once without any. The new one lasts as long as the
+        old one was made for.
+
+        Raises:
+            NotFoundError: There is no such key, or it is revoked or expired.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            old = session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == key_id).with_for_update())
+            if old is None or not _is_valid(old, now):
+                raise NotFoundError(f"no key {key_id}")
+            expires_at = None if old.expires_at is None else now + (old.expires_at - old.created_at)
+            row, secret = _new_key(
+                UserId(old.user_id), name=old.name, scopes=old.scopes, created_at=now, expires_at=expires_at
+            )
+            session.add(row)
+            if grace:
+                old.expires_at = min(old.expires_at or now + grace, now + grace)
+            else:
+                old.revoked_at = now
+        return _to_key(row), secret
 
     def keys(self) -> list[ApiKey]:
         """Keys that are not revoked, newest first."""
@@ -124,15 +165,16 @@ class SqlDirectory:
 
     def authenticate(self, presented: str) -> ApiKey | None:
         """The key that was presented, or None when it is malformed, unknown, expired or revoked."""
-        prefix, _, secret = presented.partition(".")
+        parts = _KEY.fullmatch(presented)
+        if parts is None:
+            return None
+        prefix, secret = parts.groups()
         now = self._clock()
         with self._database.read() as session:
             row = session.scalar(select(ApiKeyRow).where(ApiKeyRow.prefix == prefix))
         stored = row.secret_hash if row is not None else _hash("")
         matches = hmac.compare_digest(stored, _hash(secret))
-        if row is None or not matches or row.revoked_at is not None:
-            return None
-        if row.expires_at is not None and row.expires_at <= now:
+        if row is None or not matches or not _is_valid(row, now):
             return None
         if row.last_used_at is None or (now - row.last_used_at).total_seconds() > 60:
             self._note_use(row.id, now)
@@ -141,6 +183,33 @@ class SqlDirectory:
     def _note_use(self, key_id: str, now: datetime) -> None:
         with self._database.write() as session:
             session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(last_used_at=now))
+
+
+def _new_key(
+    user_id: UserId,
+    *,
+    name: str,
+    scopes: Collection[str],
+    created_at: datetime,
+    expires_at: datetime | None,
+) -> tuple[ApiKeyRow, str]:
+    """A row for a new key, and the whole key as its holder presents it."""
+    prefix, secret = f"rd_{secrets.token_hex(4)}", secrets.token_urlsafe(32)
+    row = ApiKeyRow(
+        id=str(uuid.uuid4()),
+        prefix=prefix,
+        secret_hash=_hash(secret),
+        name=name,
+        user_id=user_id,
+        scopes=sorted(set(scopes)),
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+    return row, f"{prefix}.{secret}"
+
+
+def _is_valid(row: ApiKeyRow, now: datetime) -> bool:
+    return row.revoked_at is None and (row.expires_at is None or now < row.expires_at)
 
 
 def _hash(secret: str) -> str:

@@ -232,6 +232,24 @@ class ApiKeyRow(Table):
     revoked_at: Mapped[datetime | None]
 
 
+class SessionRow(Table):
+    """Somebody who signed in with a browser. `id` is a hash of the random value in the browser's cookie.
+
+    `groups` are those that the provider named at sign-in; null when it named none and the directory decides.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_user_id", "user_id"),)
+
+    id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str]
+    groups: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    begun_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+
+
 class JobRow(Table):
     """Work that was accepted. `active_key` is unique while the job is not finished: one job per thing.
 

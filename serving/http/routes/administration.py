@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,6 +22,7 @@ from serving.http.dependencies import (
 from serving.http.idempotency import IdempotentRoute
 from serving.http.identity import identify_again
 from serving.http.rendering import audit_record_out, key_out, user_out, whoami_out
+from serving.http.signing_in import sign_out
 from serving.http.status import status_of_desk
 from serving.http.streaming import EVENT_STREAM, progress
 from serving.keys import Directory, Keys, NewKey
@@ -30,9 +32,17 @@ router = APIRouter(prefix="/api/v1", tags=["administration"], route_class=Idempo
 
 
 @router.get("/whoami")
-def who_am_i(desk: TheDesk, caller: Anybody) -> schemas.WhoAmIOut:
+def who_am_i(request: Request, desk: TheDesk, caller: Anybody) -> schemas.WhoAmIOut:
     """The caller, as the desk sees it."""
-    return whoami_out(caller, desk.settings.identity)
+    return whoami_out(caller, name=request.state.caller_name, identity=desk.settings.identity)
+
+
+@router.delete("/session", status_code=204)
+def end_session(request: Request, desk: TheDesk, caller: Anybody, request_id: RequestId) -> Response:
+    """Sign out: end the session of this browser. Without one nothing happens."""
+    response = Response(status_code=204)
+    sign_out(request, desk, response, user_id=caller.user_id, request_id=request_id)
+    return response
 
 
 @router.get("/status")
@@ -77,6 +87,16 @@ def create_key(
     return schemas.NewKeyOut(key=key_out(key), secret=secret)
 
 
+@router.post("/keys/{key_id}/rotate", status_code=201)
+def rotate_key(
+    key_id: schemas.Id, body: schemas.RotateIn, desk: TheDesk, caller: KeyHolder, request_id: RequestId
+) -> schemas.NewKeyOut:
+    """Replace a key by one of the same name, user and scopes. Its secret is in this reply and nowhere else."""
+    grace = timedelta(seconds=body.grace_s)
+    key, secret = Keys(desk).rotate(caller, key_id, grace=grace, request_id=request_id)
+    return schemas.NewKeyOut(key=key_out(key), secret=secret)
+
+
 @router.delete("/keys/{key_id}", status_code=204)
 def revoke_key(key_id: schemas.Id, desk: TheDesk, caller: KeyHolder, request_id: RequestId) -> Response:
     """Revoke a key; it is refused from the next request on."""
@@ -113,6 +133,15 @@ def put_user(
         caller, UserId(user_id), name=body.name, groups=body.groups, request_id=request_id
     )
     return user_out(user)
+
+
+@router.delete("/directory/users/{user_id}/sessions")
+def end_sessions_of(
+    user_id: schemas.Id, desk: TheDesk, caller: DirectoryKeeper, request_id: RequestId
+) -> schemas.EndedOut:
+    """Sign a user out of every browser, from the next request on. Keys and access tokens are not touched."""
+    ended = Directory(desk).end_sessions(caller, UserId(user_id), request_id=request_id)
+    return schemas.EndedOut(ended=ended)
 
 
 @router.get("/audit")

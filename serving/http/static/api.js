@@ -31,6 +31,12 @@ export const apiKey = {
   set: (key) => (key ? sessionStorage.setItem(API_KEY, key) : sessionStorage.removeItem(API_KEY)),
 };
 
+/** The token that changes carry where one is signed in; empty elsewhere. */
+function csrfToken() {
+  const cookies = document.cookie.split("; ").map((cookie) => cookie.split("="));
+  return cookies.find(([name]) => name === "__Host-refdesk-csrf" || name === "refdesk-csrf")?.[1] ?? "";
+}
+
 let askForKey = null;
 
 /** Says what to do when the desk answers 401: `ask` resolves once there is a new key. */
@@ -62,6 +68,11 @@ export function sourceNames() {
 /** Posts JSON and gets JSON. */
 export function post(path, body, { signal } = {}) {
   return send("POST", path, body, { signal });
+}
+
+/** Takes a thing away. */
+export function remove(path) {
+  return send("DELETE", path, undefined, {});
 }
 
 /** Changes a thing by the fields that are given. */
@@ -106,6 +117,7 @@ async function reach(method, path, body, { signal, accept, asMyself }) {
   const headers = { Accept: accept };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (apiKey.get()) headers.Authorization = `Bearer ${apiKey.get()}`;
+  if (method !== "GET" && csrfToken()) headers["X-Refdesk-CSRF"] = csrfToken();
   if (viewAs.get() && !asMyself) headers["X-Refdesk-User"] = viewAs.get().id;
   try {
     return await fetch(`/api/v1${path}`, {

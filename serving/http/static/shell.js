@@ -1,6 +1,6 @@
 // What all pages share: who I am, view as, the colour scheme, keyboard shortcuts.
 
-import { apiKey, get, onUnauthorised, viewAs } from "./api.js";
+import { apiKey, get, onUnauthorised, remove, viewAs } from "./api.js";
 import { fill, h, icon, isTyping } from "./dom.js";
 import { initials } from "./text.js";
 
@@ -34,7 +34,7 @@ function leaveViewAs() {
 /* ---- who am I ---- */
 
 function showMe(me) {
-  const name = viewAs.get()?.name ?? me.user_id;
+  const name = viewAs.get()?.name ?? (me.name || me.user_id);
   byId("who-avatar").textContent = initials(name);
   fill(byId("who-name"), name);
   byId("who-button").setAttribute("aria-label", `Who am I: ${name}`);
@@ -49,15 +49,35 @@ function showMe(me) {
     h("h3", {}, "Groups"),
     memberships,
     h("div", { id: "view-as-part" }),
-    apiKey.get() ? h("button", { class: "text-button", type: "button", onclick: signOut }, "Forget the API key") : null,
+    leaving(me),
   );
   if (!byId("who-panel").hidden) offerViewAs(); // It was opened before it was known who asks.
 }
 
-function signOut() {
+/** How to leave: forget the key, or end the session. Without login there is nothing to leave. */
+function leaving(me) {
+  if (apiKey.get()) return h("button", { class: "text-button", type: "button", onclick: forgetKey }, "Forget the API key");
+  if (me.identity !== "oidc") return null;
+  return h("button", { class: "text-button", id: "sign-out", type: "button", onclick: signOut }, "Sign out");
+}
+
+function forgetKey() {
   apiKey.set("");
   viewAs.set(null);
   location.reload();
+}
+
+async function signOut(event) {
+  event.target.disabled = true;
+  viewAs.set(null);
+  try {
+    await remove("/session");
+  } catch (problem) {
+    event.target.disabled = false;
+    event.target.after(h("p", { class: "field-error", role: "alert" }, `You are still signed in: ${problem.message}.`));
+    return;
+  }
+  location.assign("/");
 }
 
 async function offerViewAs() {
@@ -124,6 +144,8 @@ function askForKey(wasRefused) {
     const form = byId("key-form");
     byId("key-error").textContent = wasRefused ? "This key was not accepted." : "";
     byId("key-input").value = "";
+    const place = encodeURIComponent(location.pathname + location.search + location.hash);
+    byId("sign-in")?.setAttribute("href", `/sign-in?next=${place}`);
     const accept = (event) => {
       event.preventDefault();
       apiKey.set(byId("key-input").value.trim());

@@ -67,6 +67,7 @@ def test_search_shows_place_and_passage(refdesk: Refdesk, refdesk_json: RefdeskJ
         (["sources"], "sources"),
         (["docs"], "documents"),
         (["keys"], "keys"),
+        (["directory", "sign-out", "nobody"], "ended"),
         (["directory"], "users"),
         (["sync"], "jobs"),
         (["audit", "verify"], "intact"),
@@ -104,6 +105,9 @@ def test_a_key_is_made_shown_once_and_revoked(refdesk: Refdesk, refdesk_json: Re
     assert secret.startswith("rd_")
     (key,) = [key for key in refdesk_json("keys")["keys"] if key["name"] == "laptop"]
     assert secret not in json.dumps(key)
+    rotated = refdesk("keys", "rotate", key["id"], "--grace", "1h").stdout.strip()
+    assert rotated.startswith("rd_")
+    assert rotated != secret
     assert refdesk("keys", "revoke", key["id"]).exit_code == 0
     assert refdesk("keys", "revoke", key["id"]).exit_code == 3
 
