@@ -70,7 +70,7 @@ def measure(folders: Sequence[Path], n_passages: int, n_rounds: int) -> dict[str
     """Run all ways over the same passages and questions."""
     models = load_settings().models
     passages, questions = _texts(folders, models / MODELS[0] / "tokenizer.json", n_passages)
-    cores = len(os.sched_getaffinity(0))
+    cores, machine = len(os.sched_getaffinity(0)), machine_facts()
     with ThreadPoolExecutor(cores) as pool:
         ways: dict[str, Embed] = {"naive": _naive()}
         singly: dict[str, Embed] = {}
@@ -89,7 +89,7 @@ def measure(folders: Sequence[Path], n_passages: int, n_rounds: int) -> dict[str
     _keep_to_one_core()
     waits = {name: _waits(embed, questions) for name, embed in {"naive": ways["naive"], **singly}.items()}
     return {
-        "machine": machine_facts(),
+        "machine": machine,
         "load": round(load(), 2),
         "n_passages": len(passages),
         "n_rounds": n_rounds,

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from retrieval.corpus import ChunkId
 from retrieval.query import Candidate, Legs
 
-DENSE_WEIGHT = 0.6
+DENSE_WEIGHT = 0.7
 """Share of the dense leg in a score, 0 to 1, where the embedder knows the language."""
 
 FOREIGN_WEIGHT = 0.15

@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         None, description="Folder of secrets: `refdesk_<setting>` files, and those that sources name."
     )
     model: str = Field(
-        "all-MiniLM-L6-v2", description="Folder below REFDESK_MODELS of the embedding model in use."
+        "all-MiniLM-L6-v2-int8", description="Folder below REFDESK_MODELS of the embedding model in use."
     )
     queues: str = Field(
         "urgent,index,sync,maintenance",

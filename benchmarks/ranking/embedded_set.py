@@ -86,7 +86,7 @@ def _make(read: RetrievalSet, kept: Path) -> None:
                 }
                 for chunk_id in chunk_ids
             ]
-            with embedded.desk.search._answering() as opened:
+            with embedded.desk.indexes.answering() as opened:
                 found: dict[ChunkId, NDArray[np.float32]] = {}
                 for start in range(0, len(chunk_ids), 500):
                     found |= opened.index.dense_of(chunk_ids[start : start + 500])

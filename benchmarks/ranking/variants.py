@@ -44,7 +44,10 @@ VARIANTS: dict[str, Fuse] = {
     "dense alone": lambda legs: list(legs.dense),
     "sparse alone": lambda legs: list(legs.sparse),
     "the product's": lambda legs: fuse(legs, dense_weight(legs, _KNOWN)),
-    **{f"dbsf, dense {weight}": partial(fuse, weight=weight) for weight in (0.4, 0.5, 0.6, 0.7, 0.8)},
+    **{
+        f"dbsf, dense {weight}": partial(fuse, weight=weight)
+        for weight in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    },
     **{f"rrf, k={k}": partial(reciprocal_rank, k=k) for k in (2, 10, 60)},
     **{f"convex, dense {weight}": partial(convex, dense_weight=weight) for weight in (0.5, 0.6, 0.7)},
     **{
