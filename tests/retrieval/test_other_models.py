@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval.access import Principal, UserId
-from retrieval.adapters.minilm_export import FINGERPRINTS, NAME
+from retrieval.adapters.minilm_export import FINGERPRINTS
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import JobRequest
@@ -29,6 +29,9 @@ from tests.desks import wait_until_idle
 from tests.fakes.hashing_embedder import HashingEmbedder
 from tests.fakes.model_server import MODEL, FakeModelServer
 from tests.models import make_cross_encoder, minilm_folder
+
+NAME = load_settings().model
+"""The exported model that a desk has by default."""
 
 pytestmark = pytest.mark.xdist_group("torch")  # importing it takes seconds: once is enough
 
@@ -141,8 +144,8 @@ def test_a_desk_changes_to_a_folder_and_back_without_a_gap(tmp_path: Path) -> No
         request_docs_sync(exported, embedded.desk)
         wait_until_idle(embedded.desk)
     for settings, before, after in (
-        (from_folder, "fp32", "sentence-transformers"),
-        (exported, "sentence-transformers", "fp32"),
+        (from_folder, FINGERPRINTS[NAME], "sentence-transformers"),
+        (exported, "sentence-transformers", FINGERPRINTS[NAME]),
     ):
         with open_embedded(settings) as embedded:
             assert _answered_by(embedded.desk).endswith(before)
