@@ -127,7 +127,7 @@ def _damage(folder: Path, chance: random.Random) -> None:
 
 
 def _desk(rig: Rig, port: int) -> subprocess.Popen[bytes]:
-    """The query service of the split desk, as an operator starts it."""
+    """The query service of the split desk, as an operator starts it behind a proxy that names users."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -135,6 +135,8 @@ def _desk(rig: Rig, port: int) -> subprocess.Popen[bytes]:
         "REFDESK_CATALOGUE_URL": rig.postgres.url,
         "REFDESK_BROKER_URL": rig.broker.url,
         "REFDESK_INDEX_URL": rig.index.url,
+        "REFDESK_IDENTITY": "proxy",
+        "REFDESK_PROXY_ADDRESSES": "127.0.0.1",
     }
     log = (rig.folder / "desk.log").open("wb")
     command = [sys.executable, "-m", "uvicorn", "--factory", "serving.app:create", "--port", str(port)]
@@ -146,8 +148,10 @@ def _desk(rig: Rig, port: int) -> subprocess.Popen[bytes]:
 
 def _status(port: int) -> int:
     """Status of a request that needs the catalogue; 0 while nothing listens."""
+    headers = {"X-Forwarded-User": "olga"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/sources", headers=headers)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/sources", timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=30) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code
