@@ -10,7 +10,7 @@ it. Which weights, and what else was tried, is in docs/retrieval.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from statistics import fmean, stdev
+from math import fsum, sqrt
 
 from retrieval.corpus import ChunkId
 from retrieval.query import Candidate, Legs
@@ -72,8 +72,10 @@ def _placed(scores: Sequence[float]) -> list[float]:
     >>> _placed([7.0])
     [0.5]
     """
-    spread = stdev(scores) if len(scores) > 1 else 0.0
-    if spread == 0.0:
-        return [0.5] * len(scores)
-    lowest = fmean(scores) - 3 * spread
+    n_scores = len(scores)
+    mean = fsum(scores) / max(n_scores, 1)
+    spread = sqrt(fsum((score - mean) ** 2 for score in scores) / max(n_scores - 1, 1))
+    if spread == 0.0 or len(set(scores)) == 1:  # equal ones may miss their own mean by a rounding
+        return [0.5] * n_scores
+    lowest = mean - 3 * spread
     return [(score - lowest) / (6 * spread) for score in scores]
