@@ -134,14 +134,17 @@ class Indexer:
             measured = self._store.calibration()
             if measured is None:
                 return False
-            settled = [each for each in written if each.record.state is not IndexState.BUILDING]
-            for opened in settled:  # the one that is being built was measured when it began
+            n_weighed = 0
+            for opened in written:
+                if opened.record.state is IndexState.BUILDING:  # measured when it began
+                    continue
                 calibration, has_moved = _recalibrated(opened.record.calibration, measured)
                 if calibration != opened.record.calibration:
                     self._builds.calibrate(opened.record.name, calibration)
                 if has_moved:
                     self._weigh_anew(opened, calibration)
-            return any(_recalibrated(each.record.calibration, measured)[1] for each in settled)
+                    n_weighed += 1
+            return n_weighed > 0
 
     def reconcile(self, *, progress: Callable[[int, int], None] = lambda *_: None) -> Repair:
         """Make every index hold exactly the catalogue's live chunks, with the access lists of now.

@@ -1,6 +1,7 @@
 """Compares ways to rank the same chunks, exactly and outside the product.
 
-    python -m benchmarks.ranking SET … [--half tune|test] [--against NAME] [--work FOLDER] [--json FILE]
+    python -m benchmarks.ranking SET … [--half tune|test] [--against NAME] [--k1 1.2] [--b 0.75]
+        [--work FOLDER] [--json FILE]
 
 SET is a folder in BEIR form (docs/cli.md). It is cut and embedded once by the real pipeline and kept in the work
 folder. A document ranks by its best chunk. Printed: nDCG@10 by way and set, and the mean difference to one of the
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.ranking.embedded_set import EmbeddedSet, embedded_set
-from benchmarks.ranking.legs import Postings, exact_legs
+from benchmarks.ranking.legs import Bm25Settings, Postings, exact_legs
 from benchmarks.ranking.variants import VARIANTS, Fuse
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.comparing import Half, half_of, paired_bootstrap
@@ -38,7 +39,7 @@ def main() -> None:
     for folder in arguments.sets:
         embedded = embedded_set(folder, arguments.work)
         names.append(embedded.name)
-        legs = legs_of(embedded)
+        legs = legs_of(embedded, Bm25Settings(arguments.k1, arguments.b))
         for way, fuse in VARIANTS.items():
             values[way] |= {
                 f"{embedded.name}/{query}": _ndcg(embedded, query, found, fuse)
@@ -52,8 +53,8 @@ def main() -> None:
         arguments.json.write_text(json.dumps(values), encoding="utf-8")
 
 
-def legs_of(embedded: EmbeddedSet) -> Mapping[str, Legs]:
-    """Both exact legs of every query, sparse terms and settings as the product's."""
+def legs_of(embedded: EmbeddedSet, settings: Bm25Settings = Bm25Settings()) -> Mapping[str, Legs]:
+    """Both exact legs of every query, sparse terms as the product's."""
     sparse = EdgeBm25()
     languages = spoken(Counter(embedded.languages))
     postings = Postings(
@@ -62,7 +63,7 @@ def legs_of(embedded: EmbeddedSet) -> Mapping[str, Legs]:
             for text, language in zip(embedded.chunks, embedded.languages, strict=True)
         ]
     )
-    return exact_legs(embedded, postings, partial(sparse.encode_query, languages=languages))
+    return exact_legs(embedded, postings, partial(sparse.encode_query, languages=languages), settings)
 
 
 def _ndcg(embedded: EmbeddedSet, query: str, legs: Legs, fuse: Fuse) -> float:
@@ -95,6 +96,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("sets", nargs="+", type=Path)
     parser.add_argument("--half", choices=[half.value for half in Half])
     parser.add_argument("--against", default="dbsf, dense 0.5", choices=list(VARIANTS))
+    parser.add_argument("--k1", type=float, default=Bm25Settings.k1, help="saturation of the sparse leg")
+    parser.add_argument("--b", type=float, default=Bm25Settings.b, help="weight of a chunk's length in it")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "ranking")
     parser.add_argument("--json", type=Path, help="write nDCG@10 by way and query")
     return parser.parse_args()
