@@ -171,12 +171,15 @@ def _watch(embedded: EmbeddedDesk, rss: list[float], parsers: set[int]) -> None:
 
 def _parser_pids() -> list[int]:
     """Process ids of the zygotes that this process has started."""
-    found = []
+    pids: list[str] = []
     for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            with suppress(OSError):
-                if b"ingest.sandbox_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
+        with suppress(OSError):  # a thread that has ended meanwhile
+            pids += children.read_text().split()
+    found = []
+    for pid in pids:
+        with suppress(OSError):  # a process that has
+            if b"ingest.sandbox_child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
     return found
 
 

@@ -154,15 +154,21 @@ def test_what_is_revoked_while_the_reranker_reads_is_not_shown(embedded: Embedde
 
 def test_what_is_replaced_while_the_reranker_reads_is_found_anew(embedded: EmbeddedDesk, docs: Path) -> None:
     """A new version that comes up meanwhile is in the result, not a gap."""
+    edited = docs / "hotel-3.md"
+    first_text = edited.read_text()
+
+    def save(text: str) -> None:
+        edited.write_text(text)
+        request_docs_sync(embedded.desk.settings, embedded.desk)
+        wait_until_idle(embedded.desk)
 
     def replace_once() -> None:
         if reranker.calls == 1:
-            (docs / "hotel-3.md").write_text("A hotel room in Zaragoza costs at most 150 euros.")
-            request_docs_sync(embedded.desk.settings, embedded.desk)
-            wait_until_idle(embedded.desk)
+            save("A hotel room in Zaragoza costs at most 150 euros.")
 
     reranker = ByLength(replace_once)
     found = search(embedded, reranker)
+    save(first_text)  # the tests share the desk and run in any order
     assert reranker.calls == 2
     assert any("150 euros" in hit.passage.text for hit in found.hits)
     assert len(found.hits) == 8
