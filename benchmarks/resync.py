@@ -33,7 +33,7 @@ from retrieval.adapters.onnx_embedder import OnnxEmbedder
 from retrieval.adapters.sql.corpus import DocumentFilter
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.corpus import Document
-from retrieval.jobs import Job, JobKind, Lease
+from retrieval.jobs import Job, JobKind
 from retrieval.query import Query, SearchFilters
 from retrieval.settings import load_settings
 from serving.desk import Desk
@@ -62,11 +62,11 @@ class Counts:
         extract, embed = Pipeline._extract, OnnxEmbedder.embed_documents
 
         def counting_extract(
-            pipeline: Pipeline, lease: Lease, document: Document, content: bytes
+            pipeline: Pipeline, document: Document, content: bytes
         ) -> tuple[Extraction, list[FoundDocument]]:
             with self._lock:
                 self._parsed.add(document.external_id)
-            return extract(pipeline, lease, document, content)
+            return extract(pipeline, document, content)
 
         def counting_embed(embedder: OnnxEmbedder, texts: Sequence[str]) -> NDArray[np.float32]:
             with self._lock:

@@ -177,11 +177,11 @@ class Indexer:
         for chunk in self._store.live_chunks(chunk_ids):
             by_document.setdefault(chunk.document_id, []).append(chunk)
         for document_id, chunks in by_document.items():
-            _, epoch = self._store.access_epoch(document_id)
+            target = self._store.index_target(document_id)
             vectors = opened.encoders.embedder.embed_documents([chunk.text for chunk in chunks])
-            _upsert(opened.index, _points(opened, self._store.index_target(document_id), chunks, vectors))
+            _upsert(opened.index, _points(opened, target, chunks, vectors))
             acl, newest = self._store.access_epoch(document_id)
-            if newest != epoch:  # changed between the reading and the writing of the list
+            if newest != target.acl_epoch:  # changed between the reading and the writing of the list
                 opened.index.set_access(document_id, hashed_readers(acl), hashed_denied(acl))
 
     def _weigh_anew(self, opened: OpenIndex, calibration: Calibration) -> None:

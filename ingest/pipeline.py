@@ -21,8 +21,11 @@ from ingest.ports import (
     DocumentStore,
     Extractor,
     FoundDocument,
+    Heartbeat,
     IndexableChunk,
     IndexTarget,
+    Lineage,
+    Published,
     Reach,
     StagedChunk,
     StagedVersion,
@@ -30,9 +33,7 @@ from ingest.ports import (
 )
 from ingest.sandbox_wire import error_for
 from retrieval.corpus import (
-    ChunkId,
     Document,
-    DocumentId,
     DocumentState,
     Source,
     VersionId,
@@ -51,6 +52,8 @@ PARSER_RECIPE = "parsers-v2"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
 
 _EMBED_BATCH = 32
+_LISTED = Lineage(depth=0, n_relatives=0, relatives_bytes=0)
+"""Of every document that its source lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class Pipeline:
         self._settings = settings
         self._reach = reach
 
-    def index_document(self, lease: Lease, *, heartbeat: Callable[[int, int], bool]) -> None:
+    def index_document(self, lease: Lease, *, heartbeat: Heartbeat) -> None:
         """Bring one document's present content into the corpus.
 
         Running it again changes nothing; stopped anywhere, a later run ends in the same state. Until the
@@ -108,7 +111,7 @@ class Pipeline:
 
         Args:
             lease: The job, with the right to work on it; what is written under a lost lease is refused.
-            heartbeat: Renews the lease with progress `(done, total)`; False when the lease is lost.
+            heartbeat: Renews the lease and says how far the document has come.
 
         Raises:
             LeaseLostError: Somebody else has the job by now, or it was cancelled; nothing was written since.
@@ -124,18 +127,19 @@ class Pipeline:
             self._clear_away(document)
             return
         if lease.job.parameters.get(ACCESS_ONLY):
-            self._indexer.apply_access({document.id, *self._stale_family(document.id)})
+            self._indexer.apply_access({document.id, *self._store.stale_family(document.id)})
             return
-        content = self._fetch(lease, document)
+        content = self._fetch(document)
         hashed = content_hash(content)
         version_id = self._store.reading_id(lease, content_hash=hashed, recipe=self._settings.recipe)
         if version_id == document.live_version_id and not lease.job.parameters.get(FORCE):
-            self._indexer.remove(self._store.publish(lease, version_id) or [])
-            self._indexer.apply_access(self._stale_family(document.id))
+            self._settle(self._store.publish(lease, version_id))
             return
-        extraction, found = self._extract(lease, document, content)
+        heartbeat.reached(DocumentState.PARSING)
+        extraction, found = self._extract(document, content)
         version = self._staged(lease, document, extraction, (version_id, hashed, len(content)))
         chunks = [_indexable(version, chunk) for chunk in version.chunks]
+        heartbeat.reached(DocumentState.EMBEDDING)
         vectors = self._embed(lease, chunks, heartbeat)
         self._store.stage(lease, version)
         self._reach("stage")
@@ -156,8 +160,6 @@ class Pipeline:
         here or by the reconciler.
         """
         document_id, version_id = version.document_id, version.version_id
-        self._store.set_state(lease, DocumentState.INDEXING)
-        _, epoch = self._store.access_epoch(document_id)
         target = replace(
             self._store.index_target(document_id),
             media_type=version.document.media_type,
@@ -165,15 +167,19 @@ class Pipeline:
         )
         self._blobs.put(text_key(version_id), _pack(version.document))
         points = _Points(target, chunks, vectors)
-        replaced = self._write_and_publish(lease, version_id, points, found)
-        if replaced is None:
+        published = self._write_and_publish(lease, version_id, points, found)
+        if published is None:
             self._indexer.settle(document_id, [chunk.chunk_id for chunk in chunks])
             raise LeaseLostError(f"job {lease.job.id} was taken over before its document was live")
         self._reach("publish")
-        self._store.confirm_access(document_id, epoch)
-        self._indexer.apply_access(self._stale_family(document_id))
-        self._indexer.remove(replaced)
+        self._settle(published)
         self._reach("remove")
+
+    def _settle(self, published: Published | None) -> None:
+        """Bring the index to what the catalogue says since a version was published; nothing if it was not."""
+        if published is not None:
+            self._indexer.apply_access(published.stale)
+            self._indexer.remove(published.replaced)
 
     def warm_up(self) -> None:
         """Start the parser's process, which the first document would wait for by seconds."""
@@ -185,13 +191,14 @@ class Pipeline:
 
     def _write_and_publish(
         self, lease: Lease, version_id: VersionId, points: _Points, found: Sequence[FoundDocument]
-    ) -> list[ChunkId] | None:
+    ) -> Published | None:
         """`DocumentStore.publish`, once every index on record holds the points."""
         while True:
             written = self._indexer.write(points.target, points.chunks, points.vectors)
             self._reach("upsert")
+            epoch = points.target.acl_epoch
             try:
-                return self._store.publish(lease, version_id, written=written, found=found)
+                return self._store.publish(lease, version_id, written=written, epoch=epoch, found=found)
             except IndexesChangedError:
                 continue
 
@@ -201,12 +208,7 @@ class Pipeline:
         if document.parent_id is not None:
             self._blobs.delete(found_key(document.id))
 
-    def _stale_family(self, document_id: DocumentId) -> set[DocumentId]:
-        """Of the document and those found inside, the ones whose access list the index has not heard of."""
-        return set(self._store.stale_access(among=self._store.family(document_id)))
-
-    def _fetch(self, lease: Lease, document: Document) -> bytes:
-        self._store.set_state(lease, DocumentState.FETCHING)
+    def _fetch(self, document: Document) -> bytes:
         if document.parent_id is not None:
             return self._fetch_found(document)
         source = self._store.source(document.source_id)
@@ -229,11 +231,8 @@ class Pipeline:
             raise FetchFailedError("its bytes are another version's; re-index the document it was found in")
         return content
 
-    def _extract(
-        self, lease: Lease, document: Document, content: bytes
-    ) -> tuple[Extraction, list[FoundDocument]]:
+    def _extract(self, document: Document, content: bytes) -> tuple[Extraction, list[FoundDocument]]:
         """The document as parsed and cut; the files inside, their bytes in the blob store by now."""
-        self._store.set_state(lease, DocumentState.PARSING)
         self._reach("parse")
         name = PurePosixPath(document.external_id).name
         fallback = document.source_title or PurePosixPath(name).stem
@@ -242,7 +241,8 @@ class Pipeline:
             path, inside = Path(folder) / "content", Path(folder) / "inside"
             path.write_bytes(content)
             inside.mkdir()
-            intake = room_for(self._store.lineage(document.id), inside)
+            lineage = _LISTED if document.parent_id is None else self._store.lineage(document.id)
+            intake = room_for(lineage, inside)
             extraction = self._extractor.extract(path, name=name, title=fallback, intake=intake)
             found = self._keep_found(document, extraction.found)
         shown = document.source_title or extraction.document.title or fallback
@@ -296,11 +296,8 @@ class Pipeline:
             requested_by=lease.job.requested_by,
         )
 
-    def _embed(
-        self, lease: Lease, chunks: list[IndexableChunk], heartbeat: Callable[[int, int], bool]
-    ) -> Vectors:
+    def _embed(self, lease: Lease, chunks: list[IndexableChunk], heartbeat: Heartbeat) -> Vectors:
         """Vectors of all chunks by each index's embedder."""
-        self._store.set_state(lease, DocumentState.EMBEDDING)
         self._reach("embed")
         vectors = {}
         for embedder in self._indexer.embedders():

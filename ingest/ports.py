@@ -236,7 +236,11 @@ class IndexableChunk:
 
 @dataclass(frozen=True, slots=True)
 class IndexTarget:
-    """The document fields that stand on each of its points."""
+    """The document fields that stand on each of its points.
+
+    Attributes:
+        acl_epoch: How often the access list has changed, read together with it.
+    """
 
     document_id: DocumentId
     source_id: SourceId
@@ -247,6 +251,20 @@ class IndexTarget:
     tags: tuple[str, ...]
     modified_at: datetime
     acl: Acl
+    acl_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is left to do once a version is live.
+
+    Attributes:
+        replaced: Chunks of the document's other versions, and of documents found inside no more: to be removed.
+        stale: Of the document and those found inside, the ones whose access list the index has not heard of.
+    """
+
+    replaced: list[ChunkId]
+    stale: list[DocumentId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +281,18 @@ Reach = Callable[[str], None]
 
 def reach_nothing(point: str) -> None:
     """The `Reach` of every running desk: does nothing."""
+
+
+class Heartbeat(Protocol):
+    """How the work on one job makes itself heard."""
+
+    def __call__(self, done: int, total: int) -> bool:
+        """Renew the lease and note progress; False when the lease is lost."""
+        ...
+
+    def reached(self, state: DocumentState) -> None:
+        """Say what is being done with the document now. Goes on record if it lasts: most of it does not."""
+        ...
 
 
 class DocumentStore(Protocol):
@@ -312,8 +342,12 @@ class DocumentStore(Protocol):
         """A document's record, deleted ones too; `NotFoundError` when there is none."""
         ...
 
-    def set_state(self, lease: Lease, state: DocumentState) -> None:
-        """Note how far the lease's document has come; `LeaseLostError` when it is not the holder's any more."""
+    def note_reading(self, lease: Lease, state: DocumentState) -> None:
+        """Note how far the reading of the lease's document has come; nothing once a version is staged.
+
+        Raises:
+            LeaseLostError: The job is not the holder's any more.
+        """
         ...
 
     def reading_id(self, lease: Lease, *, content_hash: str, recipe: str) -> VersionId:
@@ -326,6 +360,8 @@ class DocumentStore(Protocol):
     def stage(self, lease: Lease, version: StagedVersion) -> None:
         """Write a version and its chunks, invisible to readers; writing it again changes nothing.
 
+        The document's state is `indexing` from here on.
+
         Raises:
             LeaseLostError: The job is not the holder's any more; nothing was written.
         """
@@ -337,21 +373,22 @@ class DocumentStore(Protocol):
         version_id: VersionId,
         *,
         written: Collection[str] | None = None,
+        epoch: int | None = None,
         found: Sequence[FoundDocument] | None = None,
-    ) -> list[ChunkId] | None:
+    ) -> Published | None:
         """Make a version the live one, atomically; the job goes on until the old points are gone.
 
         Args:
             lease: The job.
             version_id: The version.
             written: Names of the indexes that hold its points; None for a version that was live already.
+            epoch: Of the access list that stands on those points.
             found: The files inside, each of which becomes a document with the same access list and, when it
                 is new or changed, a job; documents found inside before and now no more are buried. None
                 when the bytes are the same as before: then nothing inside has changed either.
 
         Returns:
-            Ids of the chunks that are to be removed: those of all other versions. None when the lease was
-            lost and nothing was changed.
+            What is left to do. None when the lease was lost and nothing was changed.
 
         Raises:
             IndexesChangedError: An index on record lacks the points: it came up after they were written.
@@ -366,8 +403,8 @@ class DocumentStore(Protocol):
         """How deep a document was found, and what else was found in its outermost document."""
         ...
 
-    def family(self, document_id: DocumentId) -> list[DocumentId]:
-        """A document and all living ones found inside it."""
+    def stale_family(self, document_id: DocumentId) -> list[DocumentId]:
+        """Of a document and all living ones found inside it, those that `stale_access` would name."""
         ...
 
     def chunk_ids(self, document_id: DocumentId) -> list[ChunkId]:
@@ -401,8 +438,8 @@ class DocumentStore(Protocol):
         """Chunks with their indexed text, for repairing or rebuilding the index."""
         ...
 
-    def stale_access(self, among: Sequence[DocumentId] | None = None) -> list[DocumentId]:
-        """Documents, of all or among some, whose access list changed without the index having confirmed it."""
+    def stale_access(self) -> list[DocumentId]:
+        """Documents whose access list changed without the index having confirmed it."""
         ...
 
     def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:

@@ -44,7 +44,13 @@ class DocumentState(StrEnum):
         """Whether nothing more happens to the document by itself."""
         return self in _TERMINAL
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the document is being fetched, parsed or embedded; a worker's death may be its doing."""
+        return self in _READING
 
+
+_READING = frozenset({DocumentState.FETCHING, DocumentState.PARSING, DocumentState.EMBEDDING})
 _TERMINAL = frozenset(
     {DocumentState.LIVE, DocumentState.FAILED, DocumentState.QUARANTINED, DocumentState.DELETED}
 )

@@ -129,10 +129,17 @@ def _index(data: Path) -> None:
 
 
 def _fingerprint() -> str:
-    """Changes with the sample and with the code that reads and indexes it."""
+    """Changes with the sample and with the code that reads and indexes it.
+
+    With the files' times too: a checkout made anew at the same place has new ones, and a source that remembers
+    the old ones would find every document changed.
+    """
     digest = hashlib.sha256()
     code = [path for package in ("retrieval", "ingest", "workers") for path in (ROOT / package).rglob("*.py")]
     sample = [path for path in HANDBOOK.rglob("*") if path.is_file()]
+    for path in sorted(sample):
+        status = path.stat()
+        digest.update(f"{path.relative_to(ROOT)}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0".encode())
     for path in sorted([*code, *sample, DIRECTORY]):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

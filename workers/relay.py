@@ -19,7 +19,8 @@ from workers.schedule import Schedule
 from workers.settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
-_BATCH = 200
+_BATCH = 50
+"""Messages sent in one transaction. SQLite has one writer, and workers wait for it meanwhile."""
 _LONGEST_PAUSE_S = 10.0
 
 

@@ -10,7 +10,7 @@ from celery import Celery
 
 from ingest.indexing import Indexer
 from ingest.pipeline import Pipeline
-from ingest.ports import Connector, DocumentStore, Run
+from ingest.ports import Connector, DocumentStore, Heartbeat, Run
 from ingest.rebuilding import IndexBuilder
 from ingest.syncing import Syncer, SyncOrder
 from retrieval.adapters.sql.jobs import SqlJobs
@@ -19,7 +19,7 @@ from retrieval.errors import RefdeskError
 from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, PATHS, TASK_NAMES, JobKind, Lease
 from workers.memory import return_free_memory
 from workers.retries import Verdict
-from workers.running import Heartbeat, JobRunner
+from workers.running import JobRunner
 from workers.schedule import Schedule
 
 
@@ -68,7 +68,8 @@ def _reconcile(toolbox: Toolbox, heartbeat: Heartbeat) -> Mapping[str, Any]:
 
 def _index(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, Any]:
     toolbox.pipeline.index_document(lease, heartbeat=heartbeat)
-    if toolbox.jobs.unfinished() <= toolbox.concurrency:  # the last jobs: a good moment to measure the corpus
+    n_left = toolbox.jobs.unfinished(at_most=toolbox.concurrency + 1)
+    if n_left <= toolbox.concurrency:  # the last jobs: a good moment to measure the corpus
         toolbox.indexer.recalibrate()
     return_free_memory()
     return {}

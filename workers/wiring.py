@@ -97,7 +97,7 @@ def open_toolbox(
             builder=builder,
             syncer=Syncer(store, indexer, reach),
             connector_for=connector_for,
-            runner=JobRunner(jobs, worker, pressure),
+            runner=JobRunner(jobs, worker, pressure, note_reading=store.note_reading),
             schedule=Schedule(SqlSources(corpus.database, clock), clock),
             concurrency=worker.concurrency,
         )

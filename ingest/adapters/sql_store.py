@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from ingest.adapters import sql_versions as versions
@@ -18,6 +18,7 @@ from ingest.ports import (
     Known,
     Lineage,
     ListedDocument,
+    Published,
     Run,
     StagedVersion,
 )
@@ -149,11 +150,12 @@ class SqlDocumentStore:
             acl = read_acls(session, [row])[row.id]
         return to_document(row, acl, None if live is None else live.number)
 
-    def set_state(self, lease: Lease, state: DocumentState) -> None:
-        """See `DocumentStore.set_state`."""
+    def note_reading(self, lease: Lease, state: DocumentState) -> None:
+        """See `DocumentStore.note_reading`."""
         with self._database.write() as session:
             document = versions.held_document(session, lease)
-            document.state, document.updated_at = state, self._clock()
+            if DocumentState(document.state).is_reading:
+                document.state, document.updated_at = state, self._clock()
 
     def reading_id(self, lease: Lease, *, content_hash: str, recipe: str) -> VersionId:
         """See `DocumentStore.reading_id`."""
@@ -163,13 +165,16 @@ class SqlDocumentStore:
     def stage(self, lease: Lease, version: StagedVersion) -> None:
         """See `DocumentStore.stage`."""
         with self._database.write() as session:
-            versions.held_document(session, lease)
+            document = versions.held_document(session, lease)
+            document.state, document.updated_at = DocumentState.INDEXING, self._clock()
             row = session.get(VersionRow, version.version_id)
             if row is None:
                 session.add(versions.new_version(session, version, self._clock()))
                 session.flush()
-            session.execute(delete(ChunkRow).where(ChunkRow.version_id == version.version_id))
-            session.add_all(versions.new_chunks(version))
+            else:
+                session.execute(delete(ChunkRow).where(ChunkRow.version_id == version.version_id))
+            if version.chunks:
+                session.execute(insert(ChunkRow), versions.new_chunks(version))
 
     def publish(
         self,
@@ -177,8 +182,9 @@ class SqlDocumentStore:
         version_id: VersionId,
         *,
         written: Collection[str] | None = None,
+        epoch: int | None = None,
         found: Sequence[FoundDocument] | None = None,
-    ) -> list[ChunkId] | None:
+    ) -> Published | None:
         """See `DocumentStore.publish`."""
         now = self._clock()
         with self._database.write() as session:
@@ -205,21 +211,26 @@ class SqlDocumentStore:
             document.warnings = list(version.facts.get("warnings", []))
             document.state, document.attempts, document.updated_at = DocumentState.LIVE, 0, now
             document.error_code, document.error_message, document.retryable = "", "", False
+            if epoch is not None:
+                document.indexed_acl_epoch = epoch
             buried = [] if found is None else take_in(session, document, found, lease.job, now)
             replaced = select(ChunkRow.id).where(
                 ChunkRow.document_id == document.id, ChunkRow.version_id != version_id
             )
-            return [ChunkId(id_) for id_ in session.scalars(replaced)] + _chunk_ids(session, buried)
+            return Published(
+                [ChunkId(id_) for id_ in session.scalars(replaced)] + _chunk_ids(session, buried),
+                _stale_family(session, DocumentId(document.id)),
+            )
 
     def lineage(self, document_id: DocumentId) -> Lineage:
         """See `DocumentStore.lineage`."""
         with self._database.read() as session:
             return lineage_of(session, document_id)
 
-    def family(self, document_id: DocumentId) -> list[DocumentId]:
-        """See `DocumentStore.family`."""
+    def stale_family(self, document_id: DocumentId) -> list[DocumentId]:
+        """See `DocumentStore.stale_family`."""
         with self._database.read() as session:
-            return [document_id, *map(DocumentId, families.descendant_ids(session, [document_id]))]
+            return _stale_family(session, document_id)
 
     def document_ids(self, source_id: SourceId) -> list[DocumentId]:
         """See `DocumentStore.document_ids`."""
@@ -268,6 +279,7 @@ class SqlDocumentStore:
             tags=tuple(row.tags),
             modified_at=row.modified_at,
             acl=acl,
+            acl_epoch=row.acl_epoch,
         )
 
     def live_chunk_ids(self) -> set[ChunkId]:
@@ -319,17 +331,10 @@ class SqlDocumentStore:
                     )
         return chunks
 
-    def stale_access(self, among: Sequence[DocumentId] | None = None) -> list[DocumentId]:
+    def stale_access(self) -> list[DocumentId]:
         """See `DocumentStore.stale_access`."""
-        query = select(DocumentRow.id).where(
-            DocumentRow.acl_epoch != DocumentRow.indexed_acl_epoch,
-            DocumentRow.live_version_id.is_not(None),
-        )
         with self._database.read() as session:
-            if among is None:
-                return [DocumentId(id_) for id_ in session.scalars(query)]
-            parts = (query.where(DocumentRow.id.in_(batch)) for batch in batches(among, 500))
-            return [DocumentId(id_) for part in parts for id_ in session.scalars(part)]
+            return [DocumentId(id_) for id_ in session.scalars(_STALE)]
 
     def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
         """See `DocumentStore.access_epoch`."""
@@ -357,6 +362,17 @@ class SqlDocumentStore:
             return None
         n_terms, n_chunks = sum(terms for _, _, terms in rows), sum(count for _, count, _ in rows)
         return Calibration(n_terms / n_chunks, spoken({language: count for language, count, _ in rows}))
+
+
+_STALE = select(DocumentRow.id).where(
+    DocumentRow.acl_epoch != DocumentRow.indexed_acl_epoch, DocumentRow.live_version_id.is_not(None)
+)
+
+
+def _stale_family(session: Session, document_id: DocumentId) -> list[DocumentId]:
+    family = [document_id, *families.descendant_ids(session, [document_id])]
+    parts = (_STALE.where(DocumentRow.id.in_(batch)) for batch in batches(family, 500))
+    return [DocumentId(id_) for part in parts for id_ in session.scalars(part)]
 
 
 def _to_known(row: DocumentRow, acl: Acl) -> Known:

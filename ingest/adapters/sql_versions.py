@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ingest.ports import StagedVersion
 from retrieval.adapters.sql import jobs
-from retrieval.adapters.sql.models import ChunkRow, DocumentRow, VersionRow
+from retrieval.adapters.sql.models import DocumentRow, VersionRow
 from retrieval.corpus import DocumentId, VersionId, version_id_for
 from retrieval.errors import LeaseLostError
 from retrieval.jobs import Lease
@@ -65,22 +66,22 @@ def new_version(session: Session, version: StagedVersion, now: datetime) -> Vers
     )
 
 
-def new_chunks(version: StagedVersion) -> list[ChunkRow]:
-    """The rows of its chunks."""
+def new_chunks(version: StagedVersion) -> list[dict[str, Any]]:
+    """The rows of its chunks, for one statement that inserts them all."""
     return [
-        ChunkRow(
-            id=chunk.chunk_id,
-            document_id=version.document_id,
-            version_id=version.version_id,
-            position=chunk.draft.position,
-            start=chunk.draft.start,
-            end=chunk.draft.end,
-            page=chunk.draft.page,
-            heading_path=list(chunk.draft.heading_path),
-            context=chunk.draft.context,
-            text=chunk.draft.text,
-            n_tokens=chunk.draft.n_tokens,
-            n_terms=chunk.n_terms,
-        )
+        {
+            "id": chunk.chunk_id,
+            "document_id": version.document_id,
+            "version_id": version.version_id,
+            "position": chunk.draft.position,
+            "start": chunk.draft.start,
+            "end": chunk.draft.end,
+            "page": chunk.draft.page,
+            "heading_path": list(chunk.draft.heading_path),
+            "context": chunk.draft.context,
+            "text": chunk.draft.text,
+            "n_tokens": chunk.draft.n_tokens,
+            "n_terms": chunk.n_terms,
+        }
         for chunk in version.chunks
     ]

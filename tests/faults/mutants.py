@@ -53,7 +53,7 @@ def _no_outbox(reach: Reach) -> None:
             for item in listed:
                 request = jobs.JobRequest(
                     JobKind.INDEX,
-                    why["requested_by"],
+                    why["run"].requested_by,
                     why["reason"],
                     document_id=document_id_for(source.id, item.external_id),
                     parameters={FORCE: False},

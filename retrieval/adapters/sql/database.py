@@ -33,12 +33,14 @@ class Database:
     """Transactions on the catalogue. Safe to share between threads; one per process.
 
     SQLite runs in WAL mode: readers never wait. Writers take the lock when they begin (`BEGIN IMMEDIATE`),
-    so that two of them queue up instead of failing half-way.
+    so that two of them queue up instead of failing half-way. Threads of one process queue up before that:
+    SQLite waits for a lock by sleeping, for up to 100 ms at a time.
     """
 
     def __init__(self, url: str) -> None:
         """Connect lazily to an SQLAlchemy URL, for example `sqlite:///desk.db`."""
         self._engine = _create_engine(url)
+        self._turn = threading.Lock() if self._engine.dialect.name == "sqlite" else None
 
     @property
     def engine(self) -> Engine:
@@ -75,9 +77,27 @@ class Database:
         Raises:
             CatalogueUnavailableError: The database did not answer.
         """
-        with _translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with (
+            self._own_turn(),
+            _translated(),
+            Session(self._engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             session.connection(execution_options={"refdesk_writer": True})
             yield session
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """Wait until no other thread of this process writes, where there can be one writer only."""
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=_BUSY_TIMEOUT_S):
+            raise CatalogueUnavailableError("the catalogue is busy")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def clock(self) -> Callable[[], datetime]:
         """The time that leases are counted by.

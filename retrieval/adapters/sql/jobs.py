@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 
 from retrieval.adapters.sql import recovery
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.models import JobRow, OutboxRow
+from retrieval.adapters.sql.models import DocumentRow, JobRow, OutboxRow
 from retrieval.adapters.sql.pauses import any_paused, is_held
 from retrieval.adapters.sql.rows import batches, to_job
-from retrieval.corpus import DocumentId, JobId, SourceId
+from retrieval.corpus import DocumentId, DocumentState, JobId, SourceId
 from retrieval.errors import NotFoundError
 from retrieval.jobs import (
     ACCESS_ONLY,
@@ -152,13 +152,17 @@ class SqlJobs:
                 counts.setdefault(JobId(str(run_id)), {})[state] = count
         return {run_id: _run_documents(by_state) for run_id, by_state in counts.items()}
 
-    def unfinished(self) -> int:
-        """Number of jobs that are queued or running, without those that wait for a paused source."""
-        query = select(func.count()).select_from(JobRow).where(JobRow.state.in_(_ACTIVE))
+    def unfinished(self, *, at_most: int | None = None) -> int:
+        """Number of jobs that are queued or running, without those that wait for a paused source.
+
+        Args:
+            at_most: Stop counting here, so that asking costs the same however long the queue is.
+        """
+        query = select(JobRow.id).where(JobRow.state.in_(_ACTIVE))
         with self._database.read() as session:
             if session.scalar(any_paused()):  # the condition looks at every job; most desks need it never
                 query = query.where(~is_held())
-            return session.scalar(query) or 0
+            return session.scalar(select(func.count()).select_from(query.limit(at_most).subquery())) or 0
 
     def unfinished_of(self, kind: JobKind) -> list[Job]:
         """Jobs of a kind that are queued or running."""
@@ -171,6 +175,7 @@ class SqlJobs:
         now, token = self._clock(), secrets.token_hex(16)
         due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
         with self._database.write() as session:
+            _begin_reading(session, job_id)  # first: whoever locks both takes the document before the job
             taken = session.execute(
                 update(JobRow)
                 .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED, due, ~is_held())
@@ -186,8 +191,9 @@ class SqlJobs:
                 .returning(JobRow.id)
             ).scalar()
             if taken is None:
+                session.rollback()
                 return None
-            return Lease(to_job(session.get_one(JobRow, job_id)), token)
+            return Lease(to_job(session.get_one(JobRow, job_id, populate_existing=True)), token)
 
     def renew(self, lease: Lease, *, lease_s: float, done: int = 0, total: int = 0) -> bool:
         """Push the lease's end away and note progress; False when the job was lost or cancelled."""
@@ -292,7 +298,7 @@ class SqlJobs:
     def requeue_lost(self, *, everything: bool = False) -> int:
         """Give back jobs whose lease ran out and wake those that are due again.
 
-        A document that workers died of `MAX_DEATHS` times, while they parsed or embedded it, is quarantined.
+        A document that workers died of `MAX_DEATHS` times, while they read it, is quarantined.
 
         Args:
             everything: Treat every running job as lost and every queued one as unsent: right when no
@@ -401,6 +407,23 @@ def _added(session: Session, request: JobRequest, now: datetime) -> JobRow | Non
     if request.kind in TASK_NAMES:
         session.add(recovery.message_for(row, now))
     return row
+
+
+def _begin_reading(session: Session, job_id: JobId) -> None:
+    """Set the document of a queued job to `fetching`, unless the job reads none: of a deletion, or a new list."""
+    job = session.get(JobRow, job_id)
+    if (
+        job is None
+        or job.document_id is None
+        or job.state != JobState.QUEUED
+        or job.parameters.get(ACCESS_ONLY)
+    ):
+        return
+    session.execute(
+        update(DocumentRow)
+        .where(DocumentRow.id == job.document_id, DocumentRow.deleted_at.is_(None))
+        .values(state=DocumentState.FETCHING)
+    )
 
 
 def held_row(session: Session, lease: Lease) -> JobRow | None:

@@ -11,9 +11,6 @@ from retrieval.corpus import DocumentState
 from retrieval.errors import WorkerLostError
 from retrieval.jobs import MAX_DEATHS, TASK_NAMES, JobKind, JobState
 
-_READING = (DocumentState.PARSING, DocumentState.EMBEDDING)
-"""A document in one of these states may be what its worker died of."""
-
 _SUSPECT_DEATHS = 2
 _SUSPECTS_APART_S = 10.0
 """Documents that two workers died of are tried one after the other, so that the guilty one stands alone."""
@@ -28,7 +25,7 @@ def give_back(session: Session, row: JobRow, now: datetime, n_suspects: int) -> 
             if row.document_id is None
             else session.get(DocumentRow, row.document_id, with_for_update={"skip_locked": True})
         )
-        if document is not None and document.deleted_at is None and document.state in _READING:
+        if document is not None and DocumentState(document.state).is_reading:
             row.deaths += 1
         if document is not None and row.deaths >= MAX_DEATHS:
             _quarantine(row, document, now)
