@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from itertools import islice
 
 _WORD = re.compile(r"\w+", re.UNICODE)
@@ -50,13 +51,13 @@ def same_word(one: str, other: str) -> bool:
 
 def highlight(query: str, text: str) -> tuple[tuple[int, int], ...]:
     """Spans `[start, end)` of words in `text` that are forms of the query's words, at most 50, in order."""
-    wanted = set(content_words(query))
-    decided: dict[str, bool] = {}  # a passage repeats its words, and comparing is what costs
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for word in content_words(query):
+        wanted[word[:_MIN_STEM]].append(word)  # forms of one word begin alike
 
     def matches(word: str) -> bool:
-        if word not in decided:
-            decided[word] = any(same_word(word.casefold(), other) for other in wanted)
-        return decided[word]
+        folded = word.casefold()
+        return any(same_word(folded, other) for other in wanted.get(folded[:_MIN_STEM], ()))
 
     spans = (match.span() for match in _WORD.finditer(text) if matches(match.group()))
     return tuple(islice(spans, _MAX_SPANS))

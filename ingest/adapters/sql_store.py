@@ -319,7 +319,11 @@ class SqlDocumentStore:
                         DocumentRow.external_id,
                         DocumentRow.language,
                     )
-                    .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
+                    .join(
+                        DocumentRow,
+                        (DocumentRow.id == ChunkRow.document_id)
+                        & (DocumentRow.live_version_id == ChunkRow.version_id),
+                    )
                     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
                     .where(ChunkRow.id.in_(batch))
                 )

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql.audit import SqlAudit
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.idempotency import SqlIdempotency
+from retrieval.adapters.sql.rows import PASSAGES
 from retrieval.adapters.sql.sessions import Lifetime, Session, SqlSessions
 from retrieval.errors import CatalogueUnavailableError, NotFoundError
 from retrieval.wiring import utc_now
@@ -99,6 +102,19 @@ def test_clock_runs_with_the_database(database: Database) -> None:
     first, second = clock(), clock()
     assert first <= second
     assert abs(first - utc_now()) < timedelta(minutes=1)
+
+
+def test_passages_are_looked_up_by_their_ids(tmp_path: Path) -> None:
+    """No table is read from end to end, or the check of a search's hits would take longer with every document."""
+    database = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    database.migrate()
+    asked = PASSAGES.params(ids=[str(number) for number in range(100)])
+    statement = asked.compile(database.engine, compile_kwargs={"literal_binds": True})
+    with database.read() as session:
+        plan = [str(row.detail) for row in session.execute(text(f"EXPLAIN QUERY PLAN {statement}"))]
+    assert len(plan) == 3
+    assert all(step.startswith("SEARCH ") for step in plan), plan
+    database.close()
 
 
 def test_absent_server_is_our_error() -> None:

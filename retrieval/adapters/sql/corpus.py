@@ -12,6 +12,8 @@ from retrieval.access import Principal, permits
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import ChunkRow, DocumentRow, JobRow, SourceRow, VersionRow
 from retrieval.adapters.sql.rows import (
+    PASSAGES,
+    acls_of,
     batches,
     read_acls,
     to_document,
@@ -261,14 +263,6 @@ def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
 
 
 def _live_passages(session: Session, ids: Sequence[str]) -> list[Passage]:
-    found: list[tuple[ChunkRow, DocumentRow, VersionRow]] = []
-    for batch in batches(ids, 500):
-        query = (
-            select(ChunkRow, DocumentRow, VersionRow)
-            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
-            .join(VersionRow, VersionRow.id == ChunkRow.version_id)
-            .where(ChunkRow.id.in_(batch), DocumentRow.deleted_at.is_(None))
-        )
-        found.extend((chunk, document, version) for chunk, document, version in session.execute(query))
-    acls = read_acls(session, [document for _, document, _ in found])
-    return [to_passage(chunk, document, version, acls[document.id]) for chunk, document, version in found]
+    rows = [row for batch in batches(ids, 500) for row in session.execute(PASSAGES, {"ids": batch})]
+    acls = acls_of(session, {row.document_id: row.owner for row in rows})
+    return [to_passage(row, acls[row.document_id]) for row in rows]
