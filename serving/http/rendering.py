@@ -14,8 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
-from retrieval.adapters.sql.audit import AuditRecord
 from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.audit import Record
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
@@ -346,7 +346,7 @@ def user_out(user: User) -> schemas.UserOut:
     return schemas.UserOut(id=user.id, name=user.name, groups=list(user.groups))
 
 
-def audit_record_out(record: AuditRecord) -> schemas.AuditRecordOut:
+def audit_record_out(record: Record) -> schemas.AuditRecordOut:
     """One audit record."""
     return schemas.AuditRecordOut(
         sequence=record.sequence,
@@ -354,7 +354,8 @@ def audit_record_out(record: AuditRecord) -> schemas.AuditRecordOut:
         event=record.event,
         principal=record.principal,
         request_id=record.request_id,
-        body=dict(record.body),
+        body=record.facts,
+        erased=list(record.erased),
         previous_hash=record.previous_hash,
         hash=record.hash,
     )

@@ -637,7 +637,7 @@ class UsersOut(Outgoing):
 
 
 class AuditRecordOut(Outgoing):
-    """One record of the audit trail."""
+    """One record of the audit trail. `erased` names what was erased of it: the principal, for `actor`."""
 
     sequence: int
     at: datetime
@@ -645,6 +645,7 @@ class AuditRecordOut(Outgoing):
     principal: str
     request_id: str
     body: dict[str, Any]
+    erased: list[str]
     previous_hash: str
     hash: str
 

@@ -157,7 +157,7 @@ def test_prompt_is_on_record_before_the_model_sees_it(desk: Desk) -> None:
     entered = {chunk["chunk_id"] for chunk in records[0].body["chunks"]}
     assert entered == {s.hit.passage.chunk_id for s in model.requests[0].context.sources}
     assert TEXT not in str(records)
-    assert desk.audit.first_break() is None
+    assert desk.audit.verify().is_intact
 
 
 def test_no_record_no_answer(desk: Desk) -> None:
