@@ -56,7 +56,12 @@ class Settings(BaseSettings):
         description="Scopes of people who come in by `oidc` or `proxy`, separated by commas.",
     )
     admin_groups: str = Field(
-        "", description="Groups whose members get every scope but `act-as`, separated by commas: `group:it`."
+        "",
+        description="Groups whose members get every scope but `act-as` and `audit:read`, separated by commas: "
+        "`group:it`.",
+    )
+    audit_groups: str = Field(
+        "", description="Groups whose members may read the audit trail, separated by commas: `group:audit`."
     )
     oidc_issuer: str = Field("", description="Issuer of the OpenID provider, exactly as its tokens name it.")
     oidc_name: str = Field(

@@ -277,7 +277,7 @@ class Answering:
         try:
             self._audit.append(
                 event,
-                principal=question.principal.user_id,
+                principal=question.principal,
                 request_id=question.request_id,
                 body={**facts, **body},
             )

@@ -1,18 +1,26 @@
-"""`refdesk audit`: verify the audit trail. Commands here read the catalogue itself, so no desk need be trusted."""
+"""`refdesk audit`: verify the audit trail, and take it elsewhere.
+
+What checks or changes the trail works on the catalogue itself, so that no desk need be trusted for it. An export
+goes through the API like everything that reads: it asks for the scope and is put on record.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from retrieval.audit import BROKEN, Head, Verdict
 from retrieval.settings import Settings, load_settings
+from serving.cli.api import Connection, connected, open_api
 from serving.cli.errors import CommandError
-from serving.cli.output import progress_bar
+from serving.cli.output import progress_bar, say
 from serving.cli.shape import ExampleCommand
 from serving.cli.upkeep import data_option, json_option, print_facts, require_catalogue
 
@@ -33,9 +41,25 @@ class HeadParam(click.ParamType[Head]):
         return Head(int(sequence), hash_)
 
 
+class Moment(click.ParamType[datetime]):
+    """A day or a moment in ISO 8601, UTC where no zone is given."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment, with its zone."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail("write it as 2026-11-01 or 2026-11-01T09:30:00+01:00", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 @click.group()
 def audit() -> None:
-    """Verify the audit trail."""
+    """Verify the audit trail, and take it elsewhere."""
 
 
 @audit.command(
@@ -68,6 +92,88 @@ def verify(kept: Head | None, data: Path | None, as_json: bool) -> None:
             where + BROKEN[verdict.reason],
             "Compare with a backup or an export; records from there on cannot be relied on.",
         )
+
+
+@audit.command(
+    "export",
+    cls=ExampleCommand,
+    examples=(
+        "refdesk audit export --out audit.jsonl",
+        "refdesk audit export --format csv --since 2026-11-01 --event answer --event prompt --out november.csv",
+    ),
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(("jsonl", "csv", "ocsf")),
+    default="jsonl",
+    show_default=True,
+    help="JSON lines with all that is stored, CSV for spreadsheets, or OCSF events.",
+)
+@click.option("--since", type=Moment(), help="Only records of this moment or later.")
+@click.option("--until", type=Moment(), help="Only records before this moment.")
+@click.option("--event", "events", multiple=True, help="Only this event; may be repeated.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; else standard output."
+)
+@connected
+def export(
+    format_name: str,
+    since: datetime | None,
+    until: datetime | None,
+    events: tuple[str, ...],
+    out: Path | None,
+    connection: Connection,
+) -> None:
+    """Write the audit trail, one record a line. That it was exported, and by whom, is itself put on record.
+
+    Needs the scope audit:read. A FILE is readable by you only and complete, or not there.
+    """
+    query = {
+        "format": format_name,
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+        "event": events,
+    }
+    with (
+        open_api(connection) as api,
+        api.lines("audit", "export", **query) as (headers, lines),
+        _opened(out) as file,
+        progress_bar() as advance,
+    ):
+        total, n_head = int(headers["X-Refdesk-Records"]), 1 if format_name == "csv" else 0
+        n_written = -n_head
+        for n_written, line in enumerate(lines, start=1 - n_head):
+            file.write(line + "\n")
+            advance("export", n_written, total)
+        if n_written != total:
+            raise CommandError(
+                "export_incomplete",
+                f"{n_written} of {total} records came",
+                "Look at the desk's log; then try again.",
+            )
+    if out is not None:
+        say(f"{total} records in {out}")
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that takes its name once all is in it."""
+    if out is None:
+        yield sys.stdout
+        return
+    aside = out.with_name(f"{out.name}.part")
+    with open(aside, "w", encoding="utf-8", opener=_for_me_only) as file:
+        try:
+            yield file
+        except BaseException:
+            aside.unlink()
+            raise
+    aside.replace(out)
+
+
+def _for_me_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextmanager

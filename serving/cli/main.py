@@ -32,7 +32,7 @@ _COMMANDS = {
     "rebuild": ("serving.cli.upkeep:rebuild", "Build the index anew from the catalogue."),
     "backup": ("serving.cli.upkeep:backup", "Write the desk's state into one file."),
     "restore": ("serving.cli.upkeep:restore", "Make a desk from a backup."),
-    "audit": ("serving.cli.auditing:audit", "Verify the audit trail."),
+    "audit": ("serving.cli.auditing:audit", "Verify the audit trail, and take it elsewhere."),
     "doctor": ("serving.cli.doctor:doctor", "Check every part, and say what to do where one is unwell."),
 }
 

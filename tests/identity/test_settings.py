@@ -60,6 +60,8 @@ PROXY = {"identity": "proxy", "proxy_addresses": "10.0.0.1"}
         ({"admin_groups": "it"}, "admin_groups"),
         ({"admin_groups": "user:mara"}, "admin_groups"),
         ({"admin_groups": "group:everyone"}, "admin_groups"),
+        ({"audit_groups": "group:everyone"}, "audit_groups"),
+        ({"user_scopes": "search,audit:read"}, "user_scopes"),
     ],
     ids=str,
 )

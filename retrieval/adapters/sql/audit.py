@@ -12,6 +12,7 @@ from typing import Any, TypeVarTuple
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from retrieval.access import Principal
 from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import AuditPartRow, AuditRow
@@ -50,21 +51,33 @@ class SqlAudit:
         self._database = database
         self._clock = clock
 
-    def append(self, event: str, *, principal: str, request_id: str, body: Mapping[str, Any]) -> None:
+    def append(
+        self, event: str, *, principal: Principal | str, request_id: str, body: Mapping[str, Any]
+    ) -> None:
         """Write one record; it is committed on return.
+
+        Args:
+            event: What is about to be done, or was.
+            principal: Who does it, by id where nobody can be acting for it.
+            request_id: Of the request that asked for it.
+            body: What there is to say of it; fields that name persons are kept apart (`retrieval.audit.split`).
 
         Raises:
             CatalogueUnavailableError: It could not be written; what it was to record must not happen.
         """
+        who = principal if isinstance(principal, str) else principal.user_id
+        agent = {} if isinstance(principal, str) or not principal.acted_by else {"by": principal.acted_by}
+        facts = {**body, **agent}
         with self._database.write() as session:
-            append_record(
-                session, self._clock(), event, principal=principal, request_id=request_id, facts=body
-            )
+            append_record(session, self._clock(), event, principal=who, request_id=request_id, facts=facts)
 
     def records(self, *, after: int, limit: int) -> list[Record]:
         """Records with a sequence number over `after`, oldest first."""
-        query = select(AuditRow.sequence).where(AuditRow.sequence > after)
-        chosen = query.order_by(AuditRow.sequence).limit(limit).subquery()
+        return self._page(Span(after), limit)
+
+    def _page(self, span: Span, limit: int) -> list[Record]:
+        query = _within(select(AuditRow.sequence), span).order_by(AuditRow.sequence)
+        chosen = query.limit(limit).subquery()
         with self._database.read() as session:
             return list(_records(session, _joined().join(chosen, chosen.c.sequence == AuditRow.sequence)))
 
@@ -76,6 +89,17 @@ class SqlAudit:
         """
         with self._database.read() as session:
             yield from _records(session, _within(_joined(), span))
+
+    def pages(self, span: Span) -> Iterator[list[Record]]:
+        """The records of a span in pages, oldest first; whoever takes its time over one holds nothing up.
+
+        Raises:
+            CatalogueUnavailableError: The catalogue stopped answering; what came so far is right.
+        """
+        after = span.after
+        while page := self._page(replace(span, after=after), _AT_A_TIME):
+            yield page
+            after = page[-1].sequence
 
     def count(self, span: Span) -> int:
         """How many records a span holds."""
