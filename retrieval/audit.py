@@ -259,9 +259,9 @@ class _Walk:
     def _note_pruning(self, record: Record) -> None:
         assert self._start is not None
         pruned = Head(_count(record.body, "through"), str(record.body.get("hash")))
-        self._n_pruned += _count(record.body, "records")
         if pruned.hash == self._start.previous_hash and not self._start_known:
             self._start_known = True
+            self._n_pruned = _count(record.body, "records_ever")
             self._balance += _count(record.body, "balance")
         # A head that was kept and pruned since cannot be compared, unless it was the last one of those.
         if self._kept is not None and self._kept.sequence <= pruned.sequence:
@@ -300,7 +300,8 @@ def _misfit(before: Record | None, record: Record) -> str:
         step = record.sequence - before.sequence
         is_gap = step < 1 or (step > 1 and record.format == COMMITTED)
         is_turn = before.format != record.format
-        if record.previous_hash != before.hash or is_gap or (is_turn and record.event != RESEALED_EVENT):
+        may_turn = before.format == WHOLE and record.event == RESEALED_EVENT
+        if record.previous_hash != before.hash or is_gap or (is_turn and not may_turn):
             return "unlinked"
     is_open = record.format == WHOLE and record.erased  # sealed by the record between the formats
     if not is_open and record.hash != record_hash(record):

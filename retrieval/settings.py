@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     audit_groups: str = Field(
         "", description="Groups whose members may read the audit trail, separated by commas: `group:audit`."
     )
+    audit_days: int = Field(
+        365,
+        ge=183,
+        description="Days of the audit trail that `refdesk audit prune` leaves; six months are the least.",
+    )
     oidc_issuer: str = Field("", description="Issuer of the OpenID provider, exactly as its tokens name it.")
     oidc_name: str = Field(
         "oidc",

@@ -1,4 +1,4 @@
-"""`refdesk audit`: verify the audit trail, and take it elsewhere.
+"""`refdesk audit`: verify the audit trail, take it elsewhere, and take persons and old records out of it.
 
 What checks or changes the trail works on the catalogue itself, so that no desk need be trusted for it. An export
 goes through the API like everything that reads: it asks for the scope and is put on record.
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,7 +20,7 @@ from retrieval.audit import BROKEN, Head, Verdict
 from retrieval.settings import Settings, load_settings
 from serving.cli.api import Connection, connected, open_api
 from serving.cli.errors import CommandError
-from serving.cli.output import progress_bar, say
+from serving.cli.output import print_json, print_table, progress_bar, say
 from serving.cli.shape import ExampleCommand
 from serving.cli.upkeep import data_option, json_option, print_facts, require_catalogue
 
@@ -57,9 +57,12 @@ class Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do it; without, only say what would be done.")
+
+
 @click.group()
 def audit() -> None:
-    """Verify the audit trail, and take it elsewhere."""
+    """Verify the audit trail, take it elsewhere, and take persons and old records out of it."""
 
 
 @audit.command(
@@ -85,13 +88,7 @@ def verify(kept: Head | None, data: Path | None, as_json: bool) -> None:
             kept=kept, progress=lambda done, total: advance("verify", done, total)
         )
     print_facts(_facts(verdict), as_json=as_json)
-    if not verdict.is_intact:
-        where = "" if verdict.broken_at is None else f"record {verdict.broken_at}: "
-        raise CommandError(
-            "audit_broken",
-            where + BROKEN[verdict.reason],
-            "Compare with a backup or an export; records from there on cannot be relied on.",
-        )
+    _refuse_broken(verdict)
 
 
 @audit.command(
@@ -156,6 +153,85 @@ def export(
         say(f"{total} records in {out}")
 
 
+@audit.command(
+    "erase",
+    cls=ExampleCommand,
+    examples=(
+        "refdesk audit erase mara.lindqvist",
+        "refdesk audit erase mara.lindqvist --heir tobias.krantz --yes",
+    ),
+)
+@click.argument("person")
+@click.option("--heir", help="User who owns, and so reads, from now on what PERSON owned.")
+@yes_option
+@data_option
+@json_option
+def erase(person: str, heir: str | None, yes: bool, data: Path | None, as_json: bool) -> None:
+    """Erase PERSON, a user id: what the audit trail, conversations, feedback, keys and all else say of it.
+
+    Without --yes it only names what would go. The trail stays whole: it keeps that something was erased, not what.
+    Take the person out of the identity provider, of the directory file and of the sources' own access lists first,
+    or they bring the id back. Backups, exports and the desk's log keep what they hold; docs/audit.md has more.
+    """
+    from retrieval.access import UserId
+    from retrieval.adapters.sql.erasing import SqlErasing
+    from retrieval.wiring import utc_now
+
+    settings = load_settings(data=data)
+    with opened_catalogue(settings) as database:
+        erasing = SqlErasing(database, utc_now)
+        if yes:
+            taker = UserId(heir) if heir is not None else None
+            found = erasing.erase(UserId(person), heir=taker, principal=settings.owner)
+        else:
+            found = erasing.survey(UserId(person))
+    places = [
+        {"place": place.column, "rows": count, "fate": place.fate.value} for place, count in found.items()
+    ]
+    if as_json:
+        print_json({"erased": yes, "places": places})
+        return
+    rows = [(each["place"], each["rows"], each["fate"]) for each in places]
+    print_table(("place", "rows", "fate"), rows, empty="Nothing here names this person.")
+    if places and not yes:
+        say("Nothing was changed yet. Do it with --yes.")
+
+
+@audit.command("prune", cls=ExampleCommand, examples=("refdesk audit prune", "refdesk audit prune --yes"))
+@yes_option
+@data_option
+@json_option
+def prune(yes: bool, data: Path | None, as_json: bool) -> None:
+    """Remove records that are older than REFDESK_AUDIT_DAYS; the rest can still be verified.
+
+    Without --yes it only counts them. A trail that is broken is left as it is, since it is evidence. Export first
+    what has to be kept elsewhere.
+    """
+    from retrieval.adapters.sql.audit import SqlAudit
+    from retrieval.adapters.sql.audit_pruning import SqlPruning
+    from retrieval.wiring import utc_now
+
+    settings = load_settings(data=data)
+    before = utc_now() - timedelta(days=settings.audit_days)
+    with opened_catalogue(settings) as database, progress_bar() as advance:
+        pruning = SqlPruning(database, utc_now)
+        count = pruning.due(before)
+        if yes and count:
+            _refuse_broken(
+                SqlAudit(database, utc_now).verify(
+                    progress=lambda done, total: advance("verify", done, total)
+                )
+            )
+            count = pruning.prune(
+                before,
+                principal=settings.owner,
+                progress=lambda done, total: advance("prune", done, total),
+            )
+    print_facts(
+        {"pruned" if yes else "would_be_pruned": count, "before": before.isoformat()}, as_json=as_json
+    )
+
+
 @contextmanager
 def _opened(out: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that takes its name once all is in it."""
@@ -190,6 +266,17 @@ def opened_catalogue(settings: Settings) -> Iterator[Database]:
     with closing(Database(settings.database_url)) as database:
         database.migrate()
         yield database
+
+
+def _refuse_broken(verdict: Verdict) -> None:
+    if verdict.is_intact:
+        return
+    where = "" if verdict.broken_at is None else f"record {verdict.broken_at}: "
+    raise CommandError(
+        "audit_broken",
+        where + BROKEN[verdict.reason],
+        "Compare with a backup or an export; records from there on cannot be relied on.",
+    )
 
 
 def _facts(verdict: Verdict) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -32,6 +33,8 @@ from retrieval.corpus import (
 )
 from retrieval.jobs import Job, JobKind, JobState
 
+T = TypeVar("T")
+
 
 def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, Acl]:
     """Access lists by document id, as committed now."""
@@ -52,7 +55,7 @@ def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, A
     }
 
 
-def batches(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+def batches(ids: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     """Slices of at most `size`: databases limit the number of bound parameters."""
     return (ids[start : start + size] for start in range(0, len(ids), size))
 

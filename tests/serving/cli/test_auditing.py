@@ -45,3 +45,34 @@ def test_an_export_is_of_a_span(refdesk: Refdesk, when: str) -> None:
     """A day or a moment; nothing is a file without records."""
     assert refdesk("audit", "export", "--until", when).stdout == ""
     assert refdesk("audit", "export", "--since", "yesterday").exit_code == 2
+
+
+def test_a_person_is_erased_after_a_look(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """First it is said what would go; then it is gone, beside a desk that runs, and the trail is whole."""
+    refdesk("directory", "put", "gone.soon", "--group", "staff")
+    refdesk("ask", "How many days of annual leave do employees get?", "-u", "gone.soon")
+    looked = refdesk_json("audit", "erase", "gone.soon")
+    assert {place["place"] for place in looked["places"]} >= {"users.id", "audit_parts.content"}
+    assert refdesk_json("audit", "erase", "gone.soon") == looked
+    done = refdesk_json("audit", "erase", "gone.soon", "--yes")
+    assert done == {"erased": True, "places": looked["places"]}
+    assert refdesk("audit", "erase", "gone.soon", "--yes").stdout == "Nothing here names this person.\n"
+    assert refdesk("audit", "erase", "local", "--yes").exit_code == 1
+    assert refdesk_json("audit", "verify")["erased"] >= 3
+    assert "gone.soon" not in refdesk("audit", "export").stdout
+    assert refdesk("search", "leave", "-u", "gone.soon").stderr.startswith("unknown_user")
+
+
+def test_pruning_counts_before_it_removes(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """Nothing here is old enough; and nobody keeps less than six months."""
+    assert refdesk_json("audit", "prune")["would_be_pruned"] == 0
+    assert refdesk_json("audit", "prune", "--yes")["pruned"] == 0
+
+
+def test_a_trail_kept_for_less_than_six_months_is_refused(
+    refdesk: Refdesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the setting."""
+    monkeypatch.setenv("REFDESK_AUDIT_DAYS", "182")
+    result = refdesk("audit", "prune")
+    assert (result.exit_code, "audit_days" in result.stderr) == (2, True)
