@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         ge=183,
         description="Days of the audit trail that `refdesk audit prune` leaves; six months are the least.",
     )
+    audit_questions: Literal["hash", "text"] = Field(
+        "hash",
+        description="What the audit trail keeps of a question: `hash`, or `text` for its words too.",
+    )
     oidc_issuer: str = Field("", description="Issuer of the OpenID provider, exactly as its tokens name it.")
     oidc_name: str = Field(
         "oidc",

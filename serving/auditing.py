@@ -1,19 +1,31 @@
-"""Reading the audit trail, which is itself put on record: whoever reads it has read who asked what."""
+"""Reading the audit trail, which is itself put on record: whoever reads it has read who asked what. And usage."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
 from retrieval.access import Principal
 from retrieval.adapters.sql.audit import Span
 from retrieval.audit import Record
 from retrieval.audit_formats import FORMATS
 from serving.desk import Desk
+from serving.usage import Usage, asked_in, usage_of
 
 _PERMITTED_FOR_S = 2.0
 """Seconds after which a long export asks anew whether it may go on."""
+
+
+def usage_since(desk: Desk, first: date) -> Usage:
+    """How the desk was used from the beginning of a day on, in UTC. Names nobody, so it is not put on record.
+
+    Raises:
+        CatalogueUnavailableError: The trail cannot be read.
+    """
+    span = Span(since=datetime.combine(first, datetime.min.time(), UTC), events=("answer",))
+    return usage_of(asked_in(record) for page in desk.audit.pages(span) for record in page)
 
 
 @dataclass(frozen=True, slots=True)

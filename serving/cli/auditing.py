@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import click
 from retrieval.audit import BROKEN, Head, Verdict
 from retrieval.settings import Settings, load_settings
 from serving.cli.api import Connection, connected, open_api
+from serving.cli.api import json_option as api_json_option
 from serving.cli.errors import CommandError
 from serving.cli.output import print_json, print_table, progress_bar, say
 from serving.cli.shape import ExampleCommand
@@ -230,6 +231,35 @@ def prune(yes: bool, data: Path | None, as_json: bool) -> None:
     print_facts(
         {"pruned" if yes else "would_be_pruned": count, "before": before.isoformat()}, as_json=as_json
     )
+
+
+@click.command("usage", cls=ExampleCommand, examples=("refdesk usage", "refdesk usage --days 7 --json"))
+@click.option(
+    "--days", type=click.IntRange(1, 92), default=30, show_default=True, help="How many, today included."
+)
+@api_json_option
+@connected
+def usage(days: int, as_json: bool, connection: Connection) -> None:
+    """Count questions, answers and tokens by day and source. Needs the scope metrics:read; nobody is named.
+
+    Days and sources that fewer than five people asked about are counted together, or in the total only.
+    """
+    with open_api(connection) as api:
+        found = api.get("usage", days=days)
+    if as_json:
+        print_json(found)
+        return
+    rows = [("all", *_tallied(found["total"]))]
+    rows += [(day["day"], *_tallied(day)) for day in found["days"]]
+    rows += [("other days", *_tallied(rest)) for rest in [found["rest_of_days"]] if rest]
+    rows += [(source["name"] or source["source_id"], *_tallied(source)) for source in found["sources"]]
+    rows += [("other sources", *_tallied(rest)) for rest in [found["rest_of_sources"]] if rest]
+    columns = ("since " + found["since"], "questions", "found", "not found", "tokens", "people")
+    print_table(columns, rows, empty="")
+
+
+def _tallied(tally: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(tally[name] for name in ("questions", "found", "not_found", "tokens", "askers"))
 
 
 @contextmanager

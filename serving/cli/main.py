@@ -36,6 +36,7 @@ _COMMANDS = {
         "serving.cli.auditing:audit",
         "Verify and export the audit trail; erase persons, prune old records.",
     ),
+    "usage": ("serving.cli.auditing:usage", "Count questions and answers, nobody in particular."),
     "doctor": ("serving.cli.doctor:doctor", "Check every part, and say what to do where one is unwell."),
 }
 

@@ -1,19 +1,25 @@
-"""The audit trail, page by page and as an export. Reading it is put on record before anything is shown."""
+"""The audit trail, page by page and as an export, and usage that is counted from it.
+
+Reading the trail is put on record before anything is shown; usage names nobody and is not.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from retrieval.adapters.sql.audit import Span
-from serving.auditing import Trail
+from retrieval.wiring import utc_now
+from serving.auditing import Trail, usage_since
 from serving.http import schemas
-from serving.http.dependencies import Auditor, RequestId, TheDesk
+from serving.http.dependencies import Auditor, MetricsReader, RequestId, TheDesk
 from serving.http.identity import identify_again
-from serving.http.rendering import audit_record_out
+from serving.http.rendering import audit_record_out, usage_out
 from serving.scopes import Scope
+from serving.sources import Sources
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
 
@@ -68,3 +74,18 @@ def export_audit(
         RECORDS_HEADER: str(export.n_records),
     }
     return StreamingResponse(export.pieces, media_type=export.media_type, headers=headers)
+
+
+@router.get("/usage")
+def read_usage(
+    desk: TheDesk,
+    caller: MetricsReader,
+    days: Annotated[int, Query(ge=1, le=92)] = 30,
+) -> schemas.UsageOut:
+    """Questions, answers and tokens of the last days, today included, in UTC.
+
+    A day or source that fewer than five people asked about is counted with others in `rest`, or in the total only.
+    """
+    since = utc_now().date() - timedelta(days=days - 1)
+    names = {summary.source.id: summary.source.name for summary in Sources(desk).visible(caller)}
+    return usage_out(usage_since(desk, since), since=since, names=names)

@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +18,14 @@ from retrieval.access import Principal, UserId
 from retrieval.adapters.sql.audit import Span, SqlAudit
 from retrieval.audit import Part, Record, check_chain
 from retrieval.errors import CatalogueUnavailableError, NotPermittedError
-from retrieval.wiring import utc_now
+from retrieval.settings import load_settings
+from retrieval.wiring import open_corpus, utc_now
 from serving.auditing import Trail
 from serving.desk import Desk
 from serving.http.app import create_app
 from serving.http.routes.auditing import RECORDS_HEADER
 from serving.identity import ADMIN_SCOPES
+from serving.wiring import open_desk
 from tests.desks import client_of
 
 
@@ -133,3 +136,73 @@ def read_record(line: str) -> Record:
     parts = {name: Part(**part) for name, part in read.pop("parts").items()}
     at = datetime.fromisoformat(read.pop("at"))
     return Record(**read, at=at, parts=parts)
+
+
+def test_administrators_see_usage_and_no_questions(desk: Desk, app: FastAPI) -> None:
+    """Counts by day and source once five people asked; nobody's id and no question."""
+    people = [f"asker-{number}" for number in range(5)]
+    for person in people:
+        desk.directory.put_user(UserId(person), name="", groups=[])
+        asked = {"question": "How much is paid per kilometre for the private car?"}
+        assert not client_of(app, user=person).post("/api/v1/answers", json=asked).json()["abstained"]
+    client_of(app, user=people[0]).post("/api/v1/answers", json={"question": "Who is the king of Mars?"})
+    key = desk.directory.create_key(UserId("k"), name="k", scopes=ADMIN_SCOPES, expires_at=None)[1]
+    keys_app = create_app(replace(desk, settings=desk.settings.model_copy(update={"identity": "keys"})))
+    reply = client_of(keys_app, key=key).get("/api/v1/usage", params={"days": 1})
+    body = reply.json()
+    assert body["total"]["askers"] >= 5
+    assert body["total"]["questions"] == body["total"]["found"] + body["total"]["not_found"]
+    assert body["total"]["not_found"] >= 1
+    assert body["days"][0]["questions"] == body["total"]["questions"]
+    assert body["sources"][0]["found"] >= 5
+    assert "asker-" not in reply.text
+    assert "kilometre" not in reply.text
+    assert client_of(app, user=people[0]).get("/api/v1/usage").json()["code"] == "not_permitted"
+
+
+def test_no_record_names_a_person_outside_its_parts(tmp_path: Path) -> None:
+    """Whatever is done by somebody, for somebody or to somebody: the body of its record can stay for ever."""
+    settings = load_settings(data=tmp_path / "state", owner="the.actor")
+    with open_corpus(settings) as corpus, open_desk(settings, corpus) as desk:
+        client = client_of(create_app(desk))
+        api = "/api/v1"
+        client.put(f"{api}/directory/users/the.subject", json={"name": "S", "groups": ["hr"]})
+        key = client.post(f"{api}/keys", json={"name": "k", "scopes": ["search"], "user_id": "the.subject"})
+        rotated = client.post(f"{api}/keys/{key.json()['key']['id']}/rotate", json={}).json()["key"]["id"]
+        client.delete(f"{api}/keys/{rotated}")
+        client.delete(f"{api}/directory/users/the.subject/sessions")
+        acl = {"owner": "the.subject", "allow": ["user:the.subject"], "deny": ["user:the.enemy"]}
+        source = client.post(f"{api}/sources", json={"name": "s", "kind": "push", "acl": acl}).json()["id"]
+        client.patch(f"{api}/sources/{source}", json={"name": "t"})
+        pushed = {"source_id": source, "external_id": "x.txt", "text": "Words.", "acl": acl}
+        document = client.put(f"{api}/documents", json=pushed).json()["document_id"]
+        client.put(f"{api}/documents/{document}/acl", json=acl)
+        client.post(f"{api}/documents/{document}/reindex")
+        client.post(f"{api}/documents/reindex", json={})
+        client.delete(f"{api}/documents/{document}")
+        client.delete(f"{api}/sources/{source}")
+        client.get(f"{api}/audit")
+        client.get(f"{api}/audit/export")
+        records = desk.audit.records(after=0, limit=100)
+    assert {record.event for record in records} >= {
+        "directory.put", "key.create", "key.rotate", "key.revoke", "session.end_all", "source.create",
+        "source.change", "source.remove", "document.push", "document.acl", "document.reindex", "documents.reindex",
+        "document.delete", "audit.read", "audit.export",
+    }  # fmt: skip
+    for person in ("the.actor", "the.subject", "the.enemy"):
+        assert [record.event for record in records if person in str(record.body)] == []
+
+
+def test_who_asks_in_whose_name_is_on_record(reader: TestClient, desk: Desk) -> None:
+    """In parts of the record; what is left says what entered the prompt and what came of it."""
+    asked = {"question": "How much is paid per kilometre for the private car?"}
+    request_id = reader.post("/api/v1/answers", json=asked).headers["X-Request-Id"]
+    records = [each for each in desk.audit.stream(Span()) if each.request_id == request_id]
+    assert [record.event for record in records] == ["prompt", "answer"]
+    for record in records:
+        assert (record.principal, record.facts["by"]) == ("jonas.weidler", "local")
+        assert not {"jonas.weidler", "local"} & set(map(str, record.body.values()))
+        assert "question" not in record.facts
+    prompt, answer = records
+    assert all(prompt.body[name] for name in ("index", "revision", "chunks", "max_tokens"))
+    assert all(answer.body[name] for name in ("sources", "cited", "ms"))
