@@ -142,7 +142,8 @@ class Answering:
 
         Access:
             Passages come from a filtered and checked search; those cited are checked once more before the
-            answer is given. What entered the prompt is on record before the model sees it.
+            answer is given. What entered the prompt is on record before the model sees it and before anything
+            leaves; what was streamed is withdrawn when the outcome cannot be put on record.
         """
         steps: list[Step] = []
         started = began = time.perf_counter()
@@ -166,13 +167,23 @@ class Answering:
         evidence = _current_first(evidence, context)
         sufficient = is_sufficient(question.text, evidence)
         steps.append(_step("judge", began, "sufficient" if sufficient else "insufficient"))
-        yield ReferencesFound(tuple(source.hit for source in context.sources))
         generator = self._choose(question)
         draft = _Draft(context, evidence, generator.info, found.index, started, steps=steps)
-        if sufficient:
-            self._record(question, draft)
-            yield from self._write(question, generator, draft)
-        yield from self._conclude(question, draft)
+        references = ReferencesFound(tuple(source.hit for source in context.sources))
+        if not sufficient:
+            ending = list(self._conclude(question, draft))  # on record before anything leaves
+            yield references
+            yield from ending
+            return
+        self._record(question, draft)
+        yield references
+        yield from self._write(question, generator, draft)
+        try:
+            yield from self._conclude(question, draft)
+        except AuditUnavailableError as error:
+            if draft.sentences:
+                yield TextWithdrawn(error.code)
+            raise
 
     def _terms(self, text: str) -> frozenset[int]:
         return frozenset(self._sparse.encode_query(text).indices)
