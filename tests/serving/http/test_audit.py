@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from retrieval.access import Principal, UserId
@@ -206,3 +209,41 @@ def test_who_asks_in_whose_name_is_on_record(reader: TestClient, desk: Desk) -> 
     prompt, answer = records
     assert all(prompt.body[name] for name in ("index", "revision", "chunks", "max_tokens"))
     assert all(answer.body[name] for name in ("sources", "cited", "ms"))
+
+
+def test_the_recipe_for_auditors_works(owner: TestClient, desk: Desk, tmp_path: Path) -> None:
+    """The lines of docs/audit.md print the head, and stop where an export was changed."""
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
+    recipe = page.partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in recipe.splitlines() if line]) <= 15
+    owner.put("/api/v1/directory/users/recipe", json={"groups": []})
+    head = desk.audit.head()
+    assert head is not None
+    lines = owner.get("/api/v1/audit/export").text.splitlines()
+
+    def verify(exported: list[str]) -> tuple[int, str]:
+        file = tmp_path / "audit.jsonl"
+        file.write_text("\n".join(exported), encoding="utf-8")
+        command = [sys.executable, "-c", recipe, str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert verify(lines) == (0, f"{head.sequence}:{head.hash}\n")
+    for old, new in (('"directory.put"', '"directory.get"'), ('"groups":[]', '"groups":["group:it"]')):
+        failed, told = verify([*lines[:-1], lines[-1].replace(old, new)])
+        assert failed
+        assert f"AssertionError: {head.sequence}" in told
+
+
+def test_an_error_of_the_catalogue_logs_no_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither what somebody wrote nor who it was, although the statement is logged."""
+    settings = load_settings(data=tmp_path / "state", owner="the.owner")
+    with open_corpus(settings) as corpus, open_desk(settings, corpus) as desk:
+        with desk.database.write() as session:
+            session.execute(text("DROP TABLE feedback"))
+        body = {"request_id": "r", "rating": 1, "comment": "CANARY-7341"}
+        reply = client_of(create_app(desk)).post("/api/v1/feedback", json=body)
+    assert reply.status_code >= 500
+    logged = "\n".join(caplog.handler.format(record) for record in caplog.records)
+    assert "INSERT INTO feedback" in logged
+    assert "CANARY-7341" not in logged + reply.text
