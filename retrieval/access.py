@@ -36,13 +36,18 @@ class Principal:
         user_id: Who it is.
         groups: Ids of the groups the user belongs to now, nested ones resolved, without `EVERYONE`.
         scopes: What the credential may be used for, for example `search` or `documents:write`.
-        acting_for: Whether a service key asks on this user's behalf.
+        acted_by: Whose service key asks on this user's behalf; empty when the user itself asks.
     """
 
     user_id: UserId
     groups: frozenset[PrincipalId] = frozenset()
     scopes: frozenset[str] = frozenset()
-    acting_for: bool = False
+    acted_by: UserId = UserId("")
+
+    @property
+    def acting_for(self) -> bool:
+        """Whether a service key asks on this user's behalf."""
+        return bool(self.acted_by)
 
     @property
     def ids(self) -> frozenset[PrincipalId]:

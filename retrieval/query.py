@@ -113,9 +113,11 @@ class SearchResult:
         facets: Counts of visible hits' documents by `source`, `type`, `language` and `tag`.
         timings_ms: Duration of each step, milliseconds.
         degraded: Error codes of optional steps that failed and were left out (`reranker_unavailable`).
+        index: Name and fingerprint of the index that was searched, a space between them.
     """
 
     hits: tuple[Hit, ...]
     facets: Mapping[str, Mapping[str, int]]
     timings_ms: Mapping[str, float]
     degraded: tuple[str, ...] = ()
+    index: str = ""

@@ -119,7 +119,8 @@ class Search:
                     break
         hits = demote_superseded(_best_per_document(readable) if query.group_by_document else readable)
         shown = tuple(_highlighted(hit, query.text) for hit in hits[: query.limit])
-        return SearchResult(shown, _facets(hits), timings, tuple(dict.fromkeys(degraded)))
+        index = f"{opened.record.name} {opened.record.fingerprint}"
+        return SearchResult(shown, _facets(hits), timings, tuple(dict.fromkeys(degraded)), index)
 
     def _scores(
         self, reranker: Reranker, question: str, hits: Sequence[Hit], degraded: list[str]

@@ -56,7 +56,21 @@ class Settings(BaseSettings):
         description="Scopes of people who come in by `oidc` or `proxy`, separated by commas.",
     )
     admin_groups: str = Field(
-        "", description="Groups whose members get every scope but `act-as`, separated by commas: `group:it`."
+        "",
+        description="Groups whose members get every scope but `act-as` and `audit:read`, separated by commas: "
+        "`group:it`.",
+    )
+    audit_groups: str = Field(
+        "", description="Groups whose members may read the audit trail, separated by commas: `group:audit`."
+    )
+    audit_days: int = Field(
+        365,
+        ge=183,
+        description="Days of the audit trail that `refdesk audit prune` leaves; six months are the least.",
+    )
+    audit_questions: Literal["hash", "text"] = Field(
+        "hash",
+        description="What the audit trail keeps of a question: `hash`, or `text` for its words too.",
     )
     oidc_issuer: str = Field("", description="Issuer of the OpenID provider, exactly as its tokens name it.")
     oidc_name: str = Field(

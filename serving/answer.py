@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -127,6 +127,8 @@ class GenerationRequest:
         max_tokens: Most tokens to write, reasoning included.
         deadline_s: Seconds for the whole generation.
         cache_salt: Separates prefix caches of principals who see different documents; no identity in it.
+        count_tokens: Told the tokens of each attempt by kind (`prompt_tokens`, `completion_tokens`), before the
+            generator ends.
     """
 
     question: str
@@ -137,6 +139,7 @@ class GenerationRequest:
     deadline_s: float
     cache_salt: str = ""
     evidence: tuple[Window, ...] = ()
+    count_tokens: Callable[[Mapping[str, int]], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -59,25 +60,31 @@ class AnsweringSettings:
         max_sources: Most passages in a prompt.
         max_tokens: Most tokens a model writes, reasoning included.
         deadline_s: Seconds for one generation.
+        record_questions: Whether the audit trail holds the words of questions besides their hash.
     """
 
     context_tokens: int = 3000
     max_sources: int = 12
     max_tokens: int = 1200
     deadline_s: float = 60.0
+    record_questions: bool = False
 
 
 @dataclass(slots=True)
 class _Draft:
-    """An answer while it is being made."""
+    """An answer while it is being made. `index` is what was searched, `began` a reading of the stopwatch."""
 
     context: Context
     evidence: tuple[Window, ...]
     info: GeneratorInfo
+    index: str
+    began: float
     sentences: list[str] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     fallback_reason: str = ""
+    is_prompted: bool = False
+    tokens: Counter[str] = field(default_factory=Counter)
 
 
 class Answering:
@@ -135,10 +142,11 @@ class Answering:
 
         Access:
             Passages come from a filtered and checked search; those cited are checked once more before the
-            answer is given. What entered the prompt is on record before the model sees it.
+            answer is given. What entered the prompt is on record before the model sees it and before anything
+            leaves; what was streamed is withdrawn when the outcome cannot be put on record.
         """
         steps: list[Step] = []
-        began = time.perf_counter()
+        started = began = time.perf_counter()
         query = Query(question.text, _CANDIDATES, question.filters, group_by_document=False)
         found = self._search.search(query, question.principal)
         hits = found.hits
@@ -159,13 +167,23 @@ class Answering:
         evidence = _current_first(evidence, context)
         sufficient = is_sufficient(question.text, evidence)
         steps.append(_step("judge", began, "sufficient" if sufficient else "insufficient"))
-        yield ReferencesFound(tuple(source.hit for source in context.sources))
         generator = self._choose(question)
-        draft = _Draft(context, evidence, generator.info, steps=steps)
-        if sufficient:
-            self._record(question, draft)
-            yield from self._write(question, generator, draft)
-        yield from self._conclude(question, draft)
+        draft = _Draft(context, evidence, generator.info, found.index, started, steps=steps)
+        references = ReferencesFound(tuple(source.hit for source in context.sources))
+        if not sufficient:
+            ending = list(self._conclude(question, draft))  # on record before anything leaves
+            yield references
+            yield from ending
+            return
+        self._record(question, draft)
+        yield references
+        yield from self._write(question, generator, draft)
+        try:
+            yield from self._conclude(question, draft)
+        except AuditUnavailableError as error:
+            if draft.sentences:
+                yield TextWithdrawn(error.code)
+            raise
 
     def _terms(self, text: str) -> frozenset[int]:
         return frozenset(self._sparse.encode_query(text).indices)
@@ -218,6 +236,7 @@ class Answering:
             deadline_s=self._settings.deadline_s,
             cache_salt=_cache_salt(question),
             evidence=draft.evidence,
+            count_tokens=draft.tokens.update,
         )
         n_dropped = 0
         for sentence in sentences_of(generator.generate(request)):
@@ -250,8 +269,9 @@ class Answering:
             generator=draft.info,
             steps=tuple(draft.steps),
             fallback_reason=draft.fallback_reason,
+            usage=dict(draft.tokens),
         )
-        self._append("answer", question, _outcome(answer))
+        self._append("answer", question, _outcome(answer, draft))
         yield Answered(answer)
 
     def _still_readable(self, question: Question, context: Context) -> set[str]:
@@ -264,20 +284,33 @@ class Answering:
             {"chunk_id": passage.chunk_id, "document_id": passage.document_id, "version": passage.version}
             for passage in (hit.passage for hit in _hits(draft.context))
         ]
-        self._append("prompt", question, {"chunks": entered, "generator": draft.info.name})
+        facts = {
+            "chunks": entered,
+            "generator": draft.info.name,
+            "revision": draft.info.revision,
+            "index": draft.index,
+            "mode": question.mode.value,
+            "context_tokens": self._settings.context_tokens,
+            "max_sources": self._settings.max_sources,
+            "max_tokens": self._settings.max_tokens,
+        }
+        self._append("prompt", question, facts)
+        draft.is_prompted = True
 
     def _append(self, event: str, question: Question, body: dict[str, object]) -> None:
-        facts = {
+        facts: dict[str, object] = {
             "question_sha256": hashlib.sha256(question.text.encode()).hexdigest(),
             "channel": question.channel,
             "prompt_version": PROMPT_VERSION,
             "effort": question.effort.value,
             "acting_for": question.principal.acting_for,
         }
+        if self._settings.record_questions:
+            facts["question"] = question.text
         try:
             self._audit.append(
                 event,
-                principal=question.principal.user_id,
+                principal=question.principal,
                 request_id=question.request_id,
                 body={**facts, **body},
             )
@@ -314,13 +347,17 @@ def _distinct(citations: Sequence[Citation]) -> tuple[Citation, ...]:
     return tuple({(c.marker, c.start, c.end): c for c in citations}.values())
 
 
-def _outcome(answer: Answer) -> dict[str, object]:
+def _outcome(answer: Answer, draft: _Draft) -> dict[str, object]:
+    entered = _hits(draft.context) if draft.is_prompted else []
     return {
         "abstained": answer.abstained,
         "generator": answer.generator.name,
         "revision": answer.generator.revision,
         "fallback_reason": answer.fallback_reason,
         "cited": sorted({citation.hit.passage.chunk_id for citation in answer.citations}),
+        "sources": sorted({hit.passage.source_id for hit in entered}),
+        "tokens": dict(answer.usage),
+        "ms": round((time.perf_counter() - draft.began) * 1000),
     }
 
 

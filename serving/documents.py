@@ -304,7 +304,7 @@ class Documents:
 
     def _note(self, event: str, principal: Principal, request_id: str, body: Mapping[str, Any]) -> None:
         """Put on record what is about to be done; without the record it is not done."""
-        self._desk.audit.append(event, principal=principal.user_id, request_id=request_id, body=body)
+        self._desk.audit.append(event, principal=principal, request_id=request_id, body=body)
 
 
 def named_principals(names: list[str]) -> frozenset[PrincipalId]:

@@ -28,7 +28,8 @@ SIGNATURES = frozenset(
 )
 """Signature algorithms that a desk may be set to take; all of them need a key that signs and one that checks."""
 
-ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS}
+ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ}
+"""Who looks after the desk does not by that read who asked what; auditors do, who need be no administrators."""
 
 _TAKEN_HEADERS = frozenset(("authorization", "cookie", "host", "origin", "x-refdesk-user"))
 """Headers that say something else already."""
@@ -64,10 +65,12 @@ class Rights:
     Attributes:
         scopes: Everybody's.
         admin_groups: Groups whose members have `ADMIN_SCOPES`.
+        audit_groups: Groups whose members may read the audit trail, besides what they may do anyway.
     """
 
     scopes: frozenset[str]
     admin_groups: frozenset[PrincipalId]
+    audit_groups: frozenset[PrincipalId] = frozenset()
 
 
 def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Principal:
@@ -83,6 +86,8 @@ def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Prin
         raise UnauthenticatedError("groups_unknown")
     groups = standing.groups | (identity.groups or frozenset())
     scopes = ADMIN_SCOPES if groups & rights.admin_groups else rights.scopes
+    if groups & rights.audit_groups:
+        scopes |= {Scope.AUDIT_READ.value}
     if identity.scopes is not None:
         scopes &= identity.scopes
     return Principal(identity.user_id, groups, frozenset(scopes))
@@ -193,13 +198,17 @@ def rights_of(settings: Settings) -> Rights:
     """
     scopes = frozenset(listed(settings.user_scopes))
     for scope in scopes:
-        if scope not in ALL_SCOPES or scope in (Scope.ADMIN, Scope.ACT_AS):
+        if scope not in ALL_SCOPES or scope in (Scope.ADMIN, Scope.ACT_AS, Scope.AUDIT_READ):
             raise InvalidSettingsError(f"user_scopes: {scope} is no scope for everybody")
-    groups = listed(settings.admin_groups)
+    return Rights(scopes, _groups_in(settings, "admin_groups"), _groups_in(settings, "audit_groups"))
+
+
+def _groups_in(settings: Settings, setting: str) -> frozenset[PrincipalId]:
+    groups = listed(getattr(settings, setting))
     for group in groups:
         if not group.removeprefix("group:") or not group.startswith("group:") or group == "group:everyone":
-            raise InvalidSettingsError(f"admin_groups: {group} is no group of administrators")
-    return Rights(scopes, frozenset(PrincipalId(group) for group in groups))
+            raise InvalidSettingsError(f"{setting}: {group} is no group that may have rights over others")
+    return frozenset(PrincipalId(group) for group in groups)
 
 
 def proxies_of(settings: Settings) -> tuple[Network, ...]:

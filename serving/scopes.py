@@ -39,8 +39,8 @@ MEANINGS = {
     Scope.ACCESS_EXPLAIN: "Ask why somebody may or may not read a document that one owns.",
     Scope.KEYS: "Make, list and revoke keys of one's own, with no scope that one lacks.",
     Scope.DIRECTORY: "Read and change users and their groups, and so what they may read.",
-    Scope.AUDIT_READ: "Read the audit trail.",
-    Scope.METRICS_READ: "See counts over all documents in /metrics and in the status.",
+    Scope.AUDIT_READ: "Read and export the audit trail, and so who asked what; `admin` does not hold it.",
+    Scope.METRICS_READ: "See counts over all documents in /metrics, and of questions, by nobody in particular.",
     Scope.ACT_AS: "Act for a user of the directory with `X-Refdesk-User`, within the key's other scopes.",
     Scope.ADMIN: "Do with documents, sources, jobs and keys of others what their owners may do.",
 }

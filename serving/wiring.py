@@ -57,7 +57,9 @@ def open_desk(settings: Settings, corpus: Corpus) -> Iterator[Desk]:
             model=model,
             extractive=ExtractiveGenerator(),
             settings=AnsweringSettings(
-                context_tokens=settings.context_tokens, deadline_s=settings.answer_time_s
+                context_tokens=settings.context_tokens,
+                deadline_s=settings.answer_time_s,
+                record_questions=settings.audit_questions == "text",
             ),
         )
         yield Desk(

@@ -193,8 +193,10 @@ class VllmGenerator:
 
     def _note(self, request: GenerationRequest, chunk: Chunk) -> None:
         self._fingerprint = chunk.system_fingerprint or self._fingerprint
-        if chunk.usage is not None and self._on_usage is not None:
-            self._on_usage(request, chunk.usage.counts())
+        if chunk.usage is not None:
+            request.count_tokens(chunk.usage.counts())
+            if self._on_usage is not None:
+                self._on_usage(request, chunk.usage.counts())
 
     def _may_retry(self, error: GeneratorError, attempt: int) -> bool:
         waited = isinstance(error, GeneratorTimeoutError)

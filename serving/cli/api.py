@@ -95,6 +95,19 @@ class Api:
                 elif line.startswith("data: "):
                     yield name, json.loads(line.removeprefix("data: "))
 
+    @contextmanager
+    def lines(self, *path: str, **query: Any) -> Iterator[tuple[Mapping[str, str], Iterator[str]]]:
+        """Headers of a GET below /api/v1 and the lines of its body as they arrive, without their ends."""
+        given = {name: value for name, value in query.items() if value not in (None, "", ())}
+        with (
+            _translated(self.where),
+            self._client.stream("GET", _address(path), params=given) as reply,
+        ):
+            if reply.is_error:
+                reply.read()
+                _refuse(reply)
+            yield reply.headers, reply.iter_lines()
+
     def _call(self, method: str, path: tuple[str, ...], **options: Any) -> Any:
         with _translated(self.where):
             reply = self._client.request(method, _address(path), **options)

@@ -32,7 +32,11 @@ _COMMANDS = {
     "rebuild": ("serving.cli.upkeep:rebuild", "Build the index anew from the catalogue."),
     "backup": ("serving.cli.upkeep:backup", "Write the desk's state into one file."),
     "restore": ("serving.cli.upkeep:restore", "Make a desk from a backup."),
-    "audit": ("serving.cli.upkeep:audit", "Verify the audit trail."),
+    "audit": (
+        "serving.cli.auditing:audit",
+        "Verify and export the audit trail; erase persons, prune old records.",
+    ),
+    "usage": ("serving.cli.auditing:usage", "Count questions and answers, nobody in particular."),
     "doctor": ("serving.cli.doctor:doctor", "Check every part, and say what to do where one is unwell."),
 }
 

@@ -1,4 +1,4 @@
-"""`refdesk rebuild`, `backup`, `restore` and `audit verify`: what operators do to a state folder."""
+"""`refdesk rebuild`, `backup` and `restore`: what operators do to a state folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rebuild(connection: Connection, rollback: bool, as_json: bool) -> None:
     """
     with open_api(connection) as api:
         facts = _gone_back(api) if rollback else _rebuilt(api)
-    _print(facts, as_json=as_json)
+    print_facts(facts, as_json=as_json)
 
 
 @click.command(cls=ExampleCommand, examples=("refdesk backup /backups/desk.tar.gz",))
@@ -53,7 +53,7 @@ def backup(file: Path, data: Path | None, as_json: bool) -> None:
     require_catalogue(settings)
     with progress_bar() as advance:
         facts = write_backup(settings.data, file, lambda done, total: advance("write", done, total))
-    _print({"file": str(file), **facts}, as_json=as_json)
+    print_facts({"file": str(file), **facts}, as_json=as_json)
 
 
 @click.command(cls=ExampleCommand, examples=("refdesk restore /backups/desk.tar.gz --data /srv/refdesk",))
@@ -67,41 +67,7 @@ def restore(file: Path, data: Path | None, as_json: bool) -> None:
     settings = load_settings(data=data)
     _refuse_server_catalogue(settings)
     facts = read_backup(file, settings.data)
-    _print({**facts, **_filled(settings)}, as_json=as_json)
-
-
-@click.group()
-def audit() -> None:
-    """Verify the audit trail."""
-
-
-@audit.command("verify", cls=ExampleCommand, examples=("refdesk audit verify",))
-@data_option
-@json_option
-def verify(data: Path | None, as_json: bool) -> None:
-    """Check that no record of the audit trail was changed, removed or slipped in.
-
-    Reads the catalogue itself, so the desk need not be trusted for it. Exit code 1 when the chain is broken.
-    """
-    from retrieval.adapters.sql.audit import SqlAudit
-    from retrieval.adapters.sql.database import Database
-    from retrieval.wiring import utc_now
-
-    settings = load_settings(data=data)
-    require_catalogue(settings)
-    database = Database(settings.database_url)
-    try:
-        trail = SqlAudit(database, utc_now)
-        broken_at = trail.first_break()
-    finally:
-        database.close()
-    _print({"intact": broken_at is None, "broken_at": broken_at}, as_json=as_json)
-    if broken_at is not None:
-        raise CommandError(
-            "audit_broken",
-            f"record {broken_at} does not fit the one before it",
-            "Compare with a backup; records from there on cannot be relied on.",
-        )
+    print_facts({**facts, **_filled(settings)}, as_json=as_json)
 
 
 def require_catalogue(settings: Settings) -> None:
@@ -152,7 +118,8 @@ def _filled(settings: Settings) -> dict[str, Any]:
     return {"index": record.name, "fingerprint": record.fingerprint, "chunks": counted[0] if counted else 0}
 
 
-def _print(facts: dict[str, Any], *, as_json: bool) -> None:
+def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Print what came of a command, one fact a line."""
     if as_json:
         print_json(facts)
         return

@@ -88,7 +88,7 @@ def _acted_for(desk: Desk, headers: Headers, caller: Principal) -> Principal:
     groups = desk.directory.groups_of(UserId(user))
     if groups is None:
         raise UnknownUserError("the directory does not know this user")
-    return Principal(UserId(user), groups, caller.scopes & END_USER_SCOPES, acting_for=True)
+    return Principal(UserId(user), groups, caller.scopes & END_USER_SCOPES, caller.user_id)
 
 
 def _count(request: Request, caller: str) -> None:

@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
-from retrieval.adapters.sql.audit import AuditRecord
 from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.audit import Record
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
@@ -26,6 +27,7 @@ from serving.explaining import Explanation
 from serving.http import schemas
 from serving.indexes import ListedIndex
 from serving.jobs import FollowedJob
+from serving.usage import Tally, Usage
 
 _MAX_TAGS = 100
 
@@ -346,7 +348,7 @@ def user_out(user: User) -> schemas.UserOut:
     return schemas.UserOut(id=user.id, name=user.name, groups=list(user.groups))
 
 
-def audit_record_out(record: AuditRecord) -> schemas.AuditRecordOut:
+def audit_record_out(record: Record) -> schemas.AuditRecordOut:
     """One audit record."""
     return schemas.AuditRecordOut(
         sequence=record.sequence,
@@ -354,10 +356,41 @@ def audit_record_out(record: AuditRecord) -> schemas.AuditRecordOut:
         event=record.event,
         principal=record.principal,
         request_id=record.request_id,
-        body=dict(record.body),
+        body=record.facts,
+        erased=list(record.erased),
         previous_hash=record.previous_hash,
         hash=record.hash,
     )
+
+
+def usage_out(usage: Usage, *, since: date, names: Mapping[SourceId, str]) -> schemas.UsageOut:
+    """How a desk was used, newest day first, most asked source first."""
+    days, sources = usage.by_day, usage.by_source
+    by_questions = sorted(sources.cells.items(), key=lambda cell: (-cell[1].n_questions, cell[0]))
+    return schemas.UsageOut(
+        since=since,
+        total=schemas.TallyOut(**_counts(usage.total)),
+        days=[
+            schemas.DayUsageOut(day=day, **_counts(tally))
+            for day, tally in sorted(days.cells.items(), reverse=True)
+        ],
+        rest_of_days=None if days.rest is None else schemas.TallyOut(**_counts(days.rest)),
+        sources=[
+            schemas.SourceUsageOut(source_id=id_, name=names.get(SourceId(id_), ""), **_counts(tally))
+            for id_, tally in by_questions
+        ],
+        rest_of_sources=None if sources.rest is None else schemas.TallyOut(**_counts(sources.rest)),
+    )
+
+
+def _counts(tally: Tally) -> dict[str, int]:
+    return {
+        "questions": tally.n_questions,
+        "found": tally.n_found,
+        "not_found": tally.n_not_found,
+        "tokens": tally.n_tokens,
+        "askers": tally.n_askers,
+    }
 
 
 def cursor_after(document: Document) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
@@ -637,7 +637,7 @@ class UsersOut(Outgoing):
 
 
 class AuditRecordOut(Outgoing):
-    """One record of the audit trail."""
+    """One record of the audit trail. `erased` names what was erased of it: the principal, for `actor`."""
 
     sequence: int
     at: datetime
@@ -645,6 +645,7 @@ class AuditRecordOut(Outgoing):
     principal: str
     request_id: str
     body: dict[str, Any]
+    erased: list[str]
     previous_hash: str
     hash: str
 
@@ -654,6 +655,44 @@ class AuditOut(Outgoing):
 
     records: list[AuditRecordOut]
     next_after: int | None
+
+
+class TallyOut(Outgoing):
+    """Counts over some answers; `askers` are distinct people."""
+
+    questions: int
+    found: int
+    not_found: int
+    tokens: int
+    askers: int
+
+
+class DayUsageOut(TallyOut):
+    """Counts of one day."""
+
+    day: date
+
+
+class SourceUsageOut(TallyOut):
+    """Counts of answers that drew on one source; `name` is empty where the caller does not see the source."""
+
+    source_id: str
+    name: str
+
+
+class UsageOut(Outgoing):
+    """How the desk was used since a day, in UTC.
+
+    `rest_of_days` and `rest_of_sources` hold what too few people asked to be shown by itself; null when there is
+    nothing, or when the desk has too few people to break anything down.
+    """
+
+    since: date
+    total: TallyOut
+    days: list[DayUsageOut]
+    rest_of_days: TallyOut | None
+    sources: list[SourceUsageOut]
+    rest_of_sources: TallyOut | None
 
 
 class TroubleOut(Outgoing):

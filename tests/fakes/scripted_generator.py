@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from serving.answer import GenerationRequest, GeneratorInfo
 
@@ -16,11 +16,13 @@ class ScriptedGenerator:
         error: Exception | None = None,
         *,
         between: Callable[[], None] = lambda: None,
+        tokens: Mapping[str, int] | None = None,
     ) -> None:
-        """Yield `pieces`, then raise `error` if there is one; `between` runs after the first piece."""
+        """Yield `pieces`, then raise `error` if any, else count `tokens`; `between` runs after one piece."""
         self._pieces = pieces
         self._error = error
         self._between = between
+        self._tokens = tokens or {}
         self.requests: list[GenerationRequest] = []
 
     @property
@@ -37,6 +39,7 @@ class ScriptedGenerator:
                 self._between()
         if self._error is not None:
             raise self._error
+        request.count_tokens(self._tokens)
 
     def probe(self, *, timeout_s: float) -> None:
         """See `Generator.probe`."""

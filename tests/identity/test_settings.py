@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 import serving.app
+from retrieval.adapters.sql.directory import Standing
 from retrieval.settings import InvalidSettingsError, load_settings
 from serving.cli.main import cli
 from serving.desk import Desk
 from serving.http.app import create_app
-from serving.identity import check_identity
+from serving.identity import check_identity, identity_of_proxy, principal_of, rights_of
+from serving.scopes import Scope
 
 OIDC = {
     "identity": "oidc",
@@ -60,6 +62,8 @@ PROXY = {"identity": "proxy", "proxy_addresses": "10.0.0.1"}
         ({"admin_groups": "it"}, "admin_groups"),
         ({"admin_groups": "user:mara"}, "admin_groups"),
         ({"admin_groups": "group:everyone"}, "admin_groups"),
+        ({"audit_groups": "group:everyone"}, "audit_groups"),
+        ({"user_scopes": "search,audit:read"}, "user_scopes"),
     ],
     ids=str,
 )
@@ -107,3 +111,22 @@ def test_a_split_desk_has_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(f"REFDESK_{name}", value)
     with pytest.raises(InvalidSettingsError, match="identity"):
         serving.app.create()
+
+
+@pytest.mark.parametrize(
+    ("groups", "reads_trail", "is_admin"),
+    [("audit", True, False), ("it", False, True), ("audit,it", True, True), ("hr", False, False)],
+)
+def test_auditors_need_be_no_administrators(
+    tmp_path: Path, groups: str, reads_trail: bool, is_admin: bool
+) -> None:
+    """Each right comes with a group of its own; a token that is limited to less gets less."""
+    settings = load_settings(
+        data=tmp_path, **PROXY, admin_groups="group:proxy/it", audit_groups="group:proxy/audit"
+    )
+    identity, standing = identity_of_proxy("mara", groups), Standing(False, False, frozenset())
+    scopes = principal_of(identity, standing, rights_of(settings)).scopes
+    assert (Scope.AUDIT_READ in scopes, Scope.ADMIN in scopes) == (reads_trail, is_admin)
+    assert Scope.SEARCH in scopes
+    limited = replace(identity, scopes=frozenset({"search"}))
+    assert principal_of(limited, standing, rights_of(settings)).scopes == {"search"}

@@ -109,6 +109,8 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ("POST", "/api/v1/indexes/{name}/activate"): Probe("/api/v1/indexes/index-1/activate"),
     ("DELETE", "/api/v1/indexes/{name}"): Probe("/api/v1/indexes/index-1"),
     ("GET", "/api/v1/audit"): Probe("/api/v1/audit?limit=1000"),
+    ("GET", "/api/v1/audit/export"): Probe("/api/v1/audit/export"),
+    ("GET", "/api/v1/usage"): Probe("/api/v1/usage"),
     ("GET", "/v1/models"): Probe("/v1/models"),
     ("GET", "/v1/models/{model}"): Probe("/v1/models/refdesk"),
     ("POST", "/v1/chat/completions"): Probe(

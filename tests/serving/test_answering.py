@@ -157,7 +157,18 @@ def test_prompt_is_on_record_before_the_model_sees_it(desk: Desk) -> None:
     entered = {chunk["chunk_id"] for chunk in records[0].body["chunks"]}
     assert entered == {s.hit.passage.chunk_id for s in model.requests[0].context.sources}
     assert TEXT not in str(records)
-    assert desk.audit.first_break() is None
+    assert desk.audit.verify().is_intact
+
+
+def test_the_words_of_a_question_are_kept_if_that_is_the_policy(desk: Desk) -> None:
+    """In the part that names the asker, so they go with it; the tokens of the model are counted."""
+    model = ScriptedGenerator([TRUE], tokens={"prompt_tokens": 700, "completion_tokens": 20})
+    answering = _answering(desk, model, settings=AnsweringSettings(record_questions=True))
+    answer = answering.answer(_question(request_id="r-words"))
+    records = [r for r in desk.audit.records(after=0, limit=10_000) if r.request_id == "r-words"]
+    assert {record.facts["question"] for record in records} == {TEXT}
+    assert all(TEXT not in str(record.body) for record in records)
+    assert records[-1].body["tokens"] == answer.usage == {"prompt_tokens": 700, "completion_tokens": 20}
 
 
 def test_no_record_no_answer(desk: Desk) -> None:

@@ -159,10 +159,12 @@ def _translated() -> Iterator[None]:
 
 
 def _create_engine(url: str) -> Engine:
+    """An engine whose errors, which are logged, do not show the values of a statement: texts and people's ids."""
     if not url.startswith("sqlite"):
         arguments = {"connect_timeout": _CONNECT_TIMEOUT_S, "options": _POSTGRES_OPTIONS}
-        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, connect_args=arguments, hide_parameters=True)
+    arguments = {"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, hide_parameters=True)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -305,7 +305,7 @@ class OutboxRow(Table):
 
 
 class AuditRow(Table):
-    """One record of the audit trail; `hash` covers the record and the one before it."""
+    """One record of the audit trail; `hash` covers the record and the one before it (retrieval/audit.py)."""
 
     __tablename__ = "audit"
     __table_args__ = (Index("ix_audit_request_id", "request_id"),)
@@ -313,11 +313,23 @@ class AuditRow(Table):
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     at: Mapped[datetime]
     event: Mapped[str] = mapped_column(String(32))
-    principal: Mapped[str]
     request_id: Mapped[str] = mapped_column(String(64))
     body: Mapped[dict[str, Any]]
+    commitments: Mapped[dict[str, Any]]
+    format: Mapped[int]
     previous_hash: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class AuditPartRow(Table):
+    """What a record of the audit trail says of persons; erased, the row is gone, the commitment to it stays."""
+
+    __tablename__ = "audit_parts"
+
+    sequence: Mapped[int] = mapped_column(ForeignKey("audit.sequence"), primary_key=True)
+    part: Mapped[str] = mapped_column(String(16), primary_key=True)
+    salt: Mapped[str] = mapped_column(String(64))
+    content: Mapped[dict[str, Any]]
 
 
 class IndexRow(Table):

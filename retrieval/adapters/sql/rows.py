@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -32,6 +32,8 @@ from retrieval.corpus import (
     document_id_for,
 )
 from retrieval.jobs import Job, JobKind, JobState
+
+T = TypeVar("T")
 
 _ENTRIES = select(AclEntryRow.document_id, AclEntryRow.effect, AclEntryRow.principal_id).where(
     AclEntryRow.document_id.in_(bindparam("ids", expanding=True))
@@ -89,7 +91,7 @@ def acls_of(session: Session, owners: Mapping[str, str]) -> dict[str, Acl]:
     }
 
 
-def batches(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+def batches(ids: Sequence[T], size: int) -> Iterable[Sequence[T]]:
     """Slices of at most `size`: databases limit the number of bound parameters."""
     return (ids[start : start + size] for start in range(0, len(ids), size))
 

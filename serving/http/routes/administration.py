@@ -1,4 +1,4 @@
-"""Who the caller is, keys, the directory, the audit trail, and where the desk stands."""
+"""Who the caller is, keys, the directory, and where the desk stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from retrieval.access import UserId
 from serving.http import schemas
 from serving.http.dependencies import (
     Anybody,
-    Auditor,
     DirectoryKeeper,
     KeyHolder,
     Reader,
@@ -21,7 +20,7 @@ from serving.http.dependencies import (
 )
 from serving.http.idempotency import IdempotentRoute
 from serving.http.identity import identify_again
-from serving.http.rendering import audit_record_out, key_out, user_out, whoami_out
+from serving.http.rendering import key_out, user_out, whoami_out
 from serving.http.signing_in import sign_out
 from serving.http.status import status_of_desk
 from serving.http.streaming import EVENT_STREAM, progress
@@ -142,19 +141,3 @@ def end_sessions_of(
     """Sign a user out of every browser, from the next request on. Keys and access tokens are not touched."""
     ended = Directory(desk).end_sessions(caller, UserId(user_id), request_id=request_id)
     return schemas.EndedOut(ended=ended)
-
-
-@router.get("/audit")
-def read_audit(
-    desk: TheDesk,
-    caller: Auditor,  # noqa: ARG001  # asks for the scope
-    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> schemas.AuditOut:
-    """Records of the audit trail, oldest first."""
-    records = desk.audit.records(after=after, limit=limit + 1)
-    shown = records[:limit]
-    return schemas.AuditOut(
-        records=[audit_record_out(record) for record in shown],
-        next_after=shown[-1].sequence if len(records) > limit else None,
-    )

@@ -71,6 +71,7 @@ def test_search_shows_place_and_passage(refdesk: Refdesk, refdesk_json: RefdeskJ
         (["directory"], "users"),
         (["sync"], "jobs"),
         (["audit", "verify"], "intact"),
+        (["usage"], "total"),
         (["access", "explain", "nobody", "travel.md"], "may_read"),
     ],
 )

@@ -135,7 +135,7 @@ def test_changes_are_on_record(owner: TestClient, desk: Desk) -> None:
     records = owner.get("/api/v1/audit", params={"limit": 1000}).json()["records"]
     record = next(each for each in records if each["request_id"] == reply.headers["X-Request-Id"])
     assert (record["event"], record["principal"]) == ("directory.put", "local")
-    assert desk.audit.first_break() is None
+    assert desk.audit.verify().is_intact
 
 
 def test_end_users_read_no_audit(reader: TestClient) -> None:
