@@ -214,11 +214,9 @@ class SqlDocumentStore:
             if epoch is not None:
                 document.indexed_acl_epoch = epoch
             buried = [] if found is None else take_in(session, document, found, lease.job, now)
-            replaced = select(ChunkRow.id).where(
-                ChunkRow.document_id == document.id, ChunkRow.version_id != version_id
-            )
+            replaced = _chunk_ids(session, [document.id], but=version_id)
             return Published(
-                [ChunkId(id_) for id_ in session.scalars(replaced)] + _chunk_ids(session, buried),
+                replaced + _chunk_ids(session, buried),
                 _stale_family(session, DocumentId(document.id)),
             )
 
@@ -431,6 +429,12 @@ def _take_over(
     return write_acl(session, row, item.acl or source.default_acl)
 
 
-def _chunk_ids(session: Session, document_ids: Sequence[str]) -> list[ChunkId]:
-    query = select(ChunkRow.id).where(ChunkRow.document_id.in_(document_ids))
-    return [ChunkId(id_) for id_ in session.scalars(query)]
+def _chunk_ids(
+    session: Session, document_ids: Sequence[str], *, but: VersionId | None = None
+) -> list[ChunkId]:
+    """Of every version but one; found by way of the versions, since chunks have an index on theirs only."""
+    of_them = select(VersionRow.id).where(VersionRow.document_id.in_(document_ids))
+    if but is not None:
+        of_them = of_them.where(VersionRow.id != but)
+    query = select(ChunkRow.id).where(ChunkRow.version_id.in_(of_them))
+    return [ChunkId(id_) for id_ in session.scalars(query)] if document_ids else []
