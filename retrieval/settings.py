@@ -197,6 +197,43 @@ class Settings(BaseSettings):
     answer_time_s: float = Field(60.0, gt=0, description="Longest time for one generated answer, seconds.")
     context_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
     max_body_mb: int = Field(110, ge=1, description="Largest request body, MiB.")
+    limit_user_per_s: float = Field(
+        100.0, ge=0, description="Requests per second of one user; 0: any number."
+    )
+    limit_key_per_s: float = Field(
+        200.0, ge=0, description="Requests per second with one API key, whoever it acts for; 0: any number."
+    )
+    limit_address_per_s: float = Field(
+        400.0,
+        ge=0,
+        description="Requests per second from one address (IPv6: from one /64), never counted for this "
+        "machine and the proxies; 0: any number.",
+    )
+    limit_burst_s: float = Field(
+        6.0, gt=0, description="Requests that may come at once after a pause, as seconds of the three above."
+    )
+    limit_failures_per_min: float = Field(
+        30.0,
+        ge=0,
+        description="Credentials that are not valid, per minute from one address; over it, no credential "
+        "from there counts. 0: any number.",
+    )
+    limit_exempt_addresses: str = Field(
+        "",
+        description="Addresses or networks of proxies that carry the requests of many, separated by commas: "
+        "not counted by address. `REFDESK_PROXY_ADDRESSES` are among them.",
+    )
+    limit_answers_per_user: int = Field(
+        4, ge=0, description="Answers that one user may have under way; 0: any number."
+    )
+    limit_answers_total: int = Field(
+        32,
+        ge=0,
+        description="Answers under way in all, no more than the model server works on at a time; 0: any number.",
+    )
+    limit_request_s: float = Field(
+        120.0, ge=1, description="Longest time until a reply begins, the body's arrival included, seconds."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line."
     )

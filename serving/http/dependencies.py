@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,6 +11,7 @@ from retrieval.access import Principal
 from serving.desk import Desk
 from serving.http.errors import request_id_of
 from serving.http.identity import Requires
+from serving.http.limits import counter_of
 from serving.scopes import Scope
 
 
@@ -37,3 +39,18 @@ KeyHolder = Annotated[Principal, Depends(Requires(Scope.KEYS))]
 DirectoryKeeper = Annotated[Principal, Depends(Requires(Scope.DIRECTORY))]
 Administrator = Annotated[Principal, Depends(Requires(Scope.ADMIN))]
 Auditor = Annotated[Principal, Depends(Requires(Scope.AUDIT_READ))]
+
+
+async def _answer_slot(request: Request, caller: Asker) -> AsyncIterator[None]:
+    """Hold a slot for an answer until its last word is sent.
+
+    Raises:
+        RateLimitedError: The caller has too many answers under way.
+        BusyError: So have all together.
+    """
+    with counter_of(request).answers.slot(caller.user_id):
+        yield
+
+
+HoldsAnswerSlot = Depends(_answer_slot)
+"""Dependency of every route that answers questions."""

@@ -13,7 +13,7 @@ from retrieval.wiring import utc_now
 from serving.answer import Question
 from serving.conversations import Conversations
 from serving.http import schemas
-from serving.http.dependencies import Asker, RequestId, Searcher, TheDesk
+from serving.http.dependencies import Asker, HoldsAnswerSlot, RequestId, Searcher, TheDesk
 from serving.http.idempotency import IdempotentRoute
 from serving.http.rendering import answer_out, filters_from, search_out
 from serving.http.streaming import EVENT_STREAM, answer_stream, respond
@@ -34,7 +34,12 @@ def search(
     return search_out(result, took_ms=took_ms, request_id=request_id, explain=body.explain)
 
 
-@router.post("/answers", response_model=schemas.AnswerOut, responses=EVENT_STREAM)
+@router.post(
+    "/answers",
+    response_model=schemas.AnswerOut,
+    responses=EVENT_STREAM,
+    dependencies=[HoldsAnswerSlot],
+)
 def answers(
     body: schemas.AnswerIn, desk: TheDesk, caller: Asker, request_id: RequestId
 ) -> schemas.AnswerOut | StreamingResponse:

@@ -17,7 +17,7 @@ from retrieval.access import Principal
 from retrieval.errors import InvalidQueryError
 from serving.answer import Question, ReasoningEffort, Turn
 from serving.http import schemas
-from serving.http.dependencies import Asker, RequestId, TheDesk
+from serving.http.dependencies import Asker, HoldsAnswerSlot, RequestId, TheDesk
 from serving.http.errors import ModelNotFoundError
 from serving.http.openai_replies import MODEL_ID, completion, completion_stream, model_object
 from serving.http.streaming import EVENT_STREAM, respond
@@ -40,7 +40,7 @@ def get_model(model: str, caller: Asker) -> dict[str, object]:  # noqa: ARG001  
     return model_object()
 
 
-@router.post("/chat/completions", response_model=None, responses=EVENT_STREAM)
+@router.post("/chat/completions", response_model=None, responses=EVENT_STREAM, dependencies=[HoldsAnswerSlot])
 def complete_chat(
     body: schemas.ChatIn, request: Request, desk: TheDesk, caller: Asker, request_id: RequestId
 ) -> JSONResponse | StreamingResponse:
