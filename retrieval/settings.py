@@ -196,6 +196,15 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the vLLM server.")
     answer_time_s: float = Field(60.0, gt=0, description="Longest time for one generated answer, seconds.")
     context_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    tokens_per_day: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens that one user's questions may cost the model in a day (UTC), read and written; "
+        "over it, extracts answer. Empty: any number.",
+    )
+    tokens_per_day_total: int | None = Field(
+        None, ge=1, description="The same for all users together. Empty: any number."
+    )
     max_body_mb: int = Field(110, ge=1, description="Largest request body, MiB.")
     limit_user_per_s: float = Field(
         100.0, ge=0, description="Requests per second of one user; 0: any number."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -127,6 +127,9 @@ class GenerationRequest:
         max_tokens: Most tokens to write, reasoning included.
         deadline_s: Seconds for the whole generation.
         cache_salt: Separates prefix caches of principals who see different documents; no identity in it.
+        on_usage: Told the token counts of each finished attempt, in the thread that iterates and before the
+            iterator ends: `prompt_tokens` (of which `cached_tokens`), `completion_tokens` (of which
+            `reasoning_tokens`).
     """
 
     question: str
@@ -137,6 +140,7 @@ class GenerationRequest:
     deadline_s: float
     cache_salt: str = ""
     evidence: tuple[Window, ...] = ()
+    on_usage: Callable[[Mapping[str, int]], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ class Answer:
         conflicts: Sentences that name where sources disagree.
         references: The hits that were considered, best first.
         fallback_reason: Code of the generator error when extracts stand in for the model, else empty.
+        usage: Token counts as the model server told them; empty where it was not asked or told none.
     """
 
     text: str

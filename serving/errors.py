@@ -14,6 +14,7 @@ RefdeskError
       GeneratorTimeoutError         silent or over its time (retryable)
       GeneratorRefusedError         the request was refused as malformed or too long
       MalformedGenerationError      empty, cut off, or with leaked control markup (retryable)
+      TokenBudgetError              the day's tokens are used up, so it was not asked
       UnsupportedAnswerError        no sentence of it is borne out by the sources
 """
 
@@ -136,3 +137,10 @@ class UnsupportedAnswerError(GeneratorError):
     """Nothing that the model wrote is borne out by the sources."""
 
     code = "generator_unsupported"
+
+
+class TokenBudgetError(GeneratorError):
+    """The tokens of this day are used up, the user's or all; the model was not asked."""
+
+    code = "token_budget_spent"
+    hint = "The desk answers with extracts until the day ends (UTC); operators: REFDESK_TOKENS_PER_DAY."

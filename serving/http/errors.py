@@ -68,6 +68,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "generator_refused": HTTPStatus.BAD_GATEWAY,
     "generator_malformed": HTTPStatus.BAD_GATEWAY,
     "generator_unsupported": HTTPStatus.BAD_GATEWAY,
+    "token_budget_spent": HTTPStatus.BAD_GATEWAY,
     # of documents and sources: shown on documents and jobs, rarely the status of a reply
     "source_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "invalid_source": HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from serving.answer import GenerationRequest, GeneratorInfo
 
@@ -16,11 +16,13 @@ class ScriptedGenerator:
         error: Exception | None = None,
         *,
         between: Callable[[], None] = lambda: None,
+        usage: Mapping[str, int] | None = None,
     ) -> None:
-        """Yield `pieces`, then raise `error` if there is one; `between` runs after the first piece."""
+        """Yield `pieces`, tell `usage`, raise `error` if there is one; `between` runs after the first piece."""
         self._pieces = pieces
         self._error = error
         self._between = between
+        self._usage = usage
         self.requests: list[GenerationRequest] = []
 
     @property
@@ -35,6 +37,8 @@ class ScriptedGenerator:
             yield piece
             if number == 0:
                 self._between()
+        if self._usage is not None and request.on_usage is not None:
+            request.on_usage(self._usage)
         if self._error is not None:
             raise self._error
 
