@@ -141,8 +141,10 @@ def _translated() -> Iterator[None]:
 def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         arguments = {"connect_timeout": _CONNECT_TIMEOUT_S, "options": _POSTGRES_OPTIONS}
-        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+    )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
