@@ -208,7 +208,11 @@ class Sources:
             NotFoundError: There is no such source, or the principal may not know of it.
             NotPermittedError: It is somebody else's.
         """
-        source = self._desk.corpus.source(source_id)
+        try:
+            source = self._desk.corpus.source(source_id)
+        except NotFoundError:
+            self._desk.corpus.sources(principal)  # as for a hidden one, so that it takes as long
+            raise
         if self.may_manage(principal, source):
             return source
         if all(summary.source.id != source.id for summary in self._desk.corpus.sources(principal)):
