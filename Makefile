@@ -15,10 +15,10 @@ ONLY ?=
 CHUNKS ?= 1000 10000
 export VENV
 
-.PHONY: help setup setup-dev setup-vllm run test lint format faults bench bench-size bench-lock lock clean
+.PHONY: help setup setup-dev setup-vllm run test lint audit-dependencies format faults bench bench-size bench-lock lock clean
 
 help:  ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## Install the desk into .venv
 	@requirements/setup.sh base
@@ -46,6 +46,9 @@ format: setup-dev  ## Format the code and mend what can be mended
 
 test: setup-dev  ## Run every test tier that this machine can support
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rs
+
+audit-dependencies: setup-dev  ## Look for known vulnerabilities of the pinned versions (needs a network)
+	@requirements/audit.sh
 
 faults: setup-dev  ## Kill workers, brokers, databases: N=40 DOCS=400 SEED=1 BROKER=redis,rabbitmq WIPES=2
 	@REFDESK_FAULT_N=$(N) REFDESK_FAULT_N_DOCS=$(DOCS) REFDESK_FAULT_BROKER=$(BROKER) REFDESK_FAULT_SEED=$(SEED) \

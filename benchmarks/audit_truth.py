@@ -39,6 +39,7 @@ from retrieval.adapters.embedding_cache import CachedEmbedder
 from retrieval.adapters.onnx_embedder import OnnxEmbedder
 from retrieval.adapters.sql.audit import Span, SqlAudit
 from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.audit import Record
 from retrieval.corpus import ChunkId, Passage
 from retrieval.errors import CatalogueUnavailableError
@@ -58,6 +59,7 @@ from serving.answer import (
     TextWithdrawn,
 )
 from serving.answering import Answering, AnsweringSettings
+from serving.budget import Spending, TokenBudget
 from serving.desk import Desk
 from serving.embedded import open_embedded, request_docs_sync
 from serving.errors import AuditUnavailableError, GeneratorUnavailableError
@@ -179,6 +181,7 @@ def opened_answering(desk: Desk, model: WatchedModel, audit: SqlAudit) -> Iterat
             model=model,
             extractive=ExtractiveGenerator(),
             settings=AnsweringSettings(),
+            spending=Spending(TokenBudget(), SqlTokenUse(desk.database, utc_now)),
         )
 
 

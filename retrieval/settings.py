@@ -1,8 +1,8 @@
 """Every setting of the desk: its name, default and meaning. docs/settings.md lists them; a test compares.
 
-Values come from the environment (`REFDESK_<NAME>`), from files named `refdesk_<name>` in the folder that
-`REFDESK_SECRETS` names, or from the TOML file that `REFDESK_CONFIG` names; the earlier one wins. Only
-composition roots call `load_settings`; everything else is handed values.
+Values come from the environment (`REFDESK_<NAME>`; secrets: also the file named by `REFDESK_<NAME>_FILE`), from
+files `refdesk_<name>` in the folder of `REFDESK_SECRETS`, or from the TOML file of `REFDESK_CONFIG`; the
+earlier one wins. Only composition roots call `load_settings`; everything else is handed values.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,6 +31,38 @@ class InvalidSettingsError(RefdeskError):
 
     code = "invalid_settings"
     hint = "Correct the named setting; docs/settings.md lists them all."
+
+
+WITH_PASSWORDS = ("catalogue_url", "broker_url")
+"""Settings that are no secrets themselves, but addresses with a password in them."""
+
+
+class _NamedFiles(PydanticBaseSettingsSource):
+    """Secrets from the files that `REFDESK_<NAME>_FILE` names, as container platforms hand them over."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file for a setting, None without one."""
+        variable = f"REFDESK_{field_name.upper()}"
+        file = os.environ.get(f"{variable}_FILE")
+        if file is None or not holds_secret(field_name, field):
+            return None, field_name, False
+        if variable in os.environ:
+            raise ValueError(f"{field_name}: set {variable} or {variable}_FILE, not both")
+        try:
+            return Path(file).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{field_name}: the file in {variable}_FILE cannot be read") from error
+
+    def __call__(self) -> dict[str, Any]:
+        """The settings that are in files."""
+        fields = self.settings_cls.model_fields.items()
+        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def holds_secret(name: str, field: FieldInfo) -> bool:
+    """Whether a setting must not be shown, and can be read from a file."""
+    return field.annotation is SecretStr or name in WITH_PASSWORDS
 
 
 class Settings(BaseSettings):
@@ -122,8 +155,12 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="What the proxy sends in `X-Refdesk-Proxy-Secret`; empty: nothing is asked.",
     )
-    catalogue_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the state folder.")
-    broker_url: str = Field("memory://", description="Celery broker; `memory://` runs workers in the desk.")
+    catalogue_url: str = Field(
+        "", repr=False, description="SQLAlchemy URL; empty means SQLite in the state folder."
+    )
+    broker_url: str = Field(
+        "memory://", repr=False, description="Celery broker; `memory://` runs workers in the desk."
+    )
     index_url: str = Field(
         "", description="Base URL of a Qdrant server; empty: Qdrant Edge in the state folder."
     )
@@ -210,7 +247,53 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the vLLM server.")
     answer_time_s: float = Field(60.0, gt=0, description="Longest time for one generated answer, seconds.")
     context_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    tokens_per_day: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens that one user's questions may cost the model in a day (UTC), read and written; "
+        "over it, extracts answer. Empty: any number.",
+    )
+    tokens_per_day_total: int | None = Field(
+        None, ge=1, description="The same for all users together. Empty: any number."
+    )
     max_body_mb: int = Field(110, ge=1, description="Largest request body, MiB.")
+    limit_user_per_s: float = Field(
+        100.0, ge=0, description="Requests per second of one user; 0: any number."
+    )
+    limit_key_per_s: float = Field(
+        200.0, ge=0, description="Requests per second with one API key, whoever it acts for; 0: any number."
+    )
+    limit_address_per_s: float = Field(
+        400.0,
+        ge=0,
+        description="Requests per second from one address (IPv6: from one /64), never counted for this "
+        "machine and the proxies; 0: any number.",
+    )
+    limit_burst_s: float = Field(
+        6.0, gt=0, description="Requests that may come at once after a pause, as seconds of the three above."
+    )
+    limit_failures_per_min: float = Field(
+        30.0,
+        ge=0,
+        description="Credentials that are not valid, per minute from one address; over it, no credential "
+        "from there counts. 0: any number.",
+    )
+    limit_exempt_addresses: str = Field(
+        "",
+        description="Addresses or networks of proxies that carry the requests of many, separated by commas: "
+        "not counted by address. `REFDESK_PROXY_ADDRESSES` are among them.",
+    )
+    limit_answers_per_user: int = Field(
+        4, ge=0, description="Answers that one user may have under way; 0: any number."
+    )
+    limit_answers_total: int = Field(
+        32,
+        ge=0,
+        description="Answers under way in all, no more than the model server works on at a time; 0: any number.",
+    )
+    limit_request_s: float = Field(
+        120.0, ge=1, description="Longest time until a reply begins, the body's arrival included, seconds."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line."
     )
@@ -224,11 +307,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then files of secrets, then the TOML file."""
+        """Arguments, the environment, the files it names, the folder of secrets, the TOML file."""
         folder, file = os.environ.get("REFDESK_SECRETS"), os.environ.get("REFDESK_CONFIG")
         secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
-        return (init_settings, env_settings, *secrets, *toml)
+        return (init_settings, env_settings, _NamedFiles(settings_cls), *secrets, *toml)
 
     @property
     def embedding_cache_file(self) -> Path:

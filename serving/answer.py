@@ -127,8 +127,9 @@ class GenerationRequest:
         max_tokens: Most tokens to write, reasoning included.
         deadline_s: Seconds for the whole generation.
         cache_salt: Separates prefix caches of principals who see different documents; no identity in it.
-        count_tokens: Told the tokens of each attempt by kind (`prompt_tokens`, `completion_tokens`), before the
-            generator ends.
+        on_usage: Told the token counts of each finished attempt, in the thread that iterates and before the
+            iterator ends: `prompt_tokens` (of which `cached_tokens`), `completion_tokens` (of which
+            `reasoning_tokens`).
     """
 
     question: str
@@ -139,7 +140,7 @@ class GenerationRequest:
     deadline_s: float
     cache_salt: str = ""
     evidence: tuple[Window, ...] = ()
-    count_tokens: Callable[[Mapping[str, int]], None] = lambda _: None
+    on_usage: Callable[[Mapping[str, int]], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ class Answer:
         conflicts: Sentences that name where sources disagree.
         references: The hits that were considered, best first.
         fallback_reason: Code of the generator error when extracts stand in for the model, else empty.
+        usage: Token counts as the model server told them; empty where it was not asked or told none.
     """
 
     text: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from retrieval.access import permits
@@ -32,12 +31,14 @@ from serving.answer import (
     Window,
 )
 from serving.breaker import CircuitBreaker
+from serving.budget import Spending, Usage
 from serving.citing import check_sentence, sentences_of
 from serving.context import assemble
 from serving.errors import (
     AuditUnavailableError,
     GeneratorError,
     GeneratorRefusedError,
+    TokenBudgetError,
     UnsupportedAnswerError,
 )
 from serving.evidence import by_best_window, judge
@@ -84,7 +85,7 @@ class _Draft:
     steps: list[Step] = field(default_factory=list)
     fallback_reason: str = ""
     is_prompted: bool = False
-    tokens: Counter[str] = field(default_factory=Counter)
+    usage: Usage = field(default_factory=Usage)
 
 
 class Answering:
@@ -101,6 +102,7 @@ class Answering:
         model: Generator | None,
         extractive: Generator,
         settings: AnsweringSettings,
+        spending: Spending,
     ) -> None:
         """Answer with these parts; without a `model` every answer consists of extracts."""
         self._search = search
@@ -111,14 +113,12 @@ class Answering:
         self._model = model
         self._extractive = extractive
         self._settings = settings
+        self._spending = spending
         self._breaker = CircuitBreaker(clock=time.monotonic)
 
     def answer(self, question: Question) -> Answer:
         """The whole answer at once; raises what `ask` raises."""
-        for event in self.ask(question):
-            if isinstance(event, Answered):
-                return event.answer
-        raise AssertionError("ask() ends with the answer")
+        return whole(self.ask(question))
 
     def probe_model(self, *, timeout_s: float) -> None:
         """Return once a token came back from the model, at once when there is none configured.
@@ -208,13 +208,17 @@ class Answering:
                 draft.sentences.clear()
                 draft.citations.clear()
                 draft.fallback_reason, draft.info = error.code, self._extractive.info
-        yield from self._stream(question, self._extractive, draft)
+        yield from self._stream(self._request(question, draft), self._extractive, draft)
 
     def _write_with_model(self, question: Question, model: Generator, draft: _Draft) -> Iterator[AnswerEvent]:
         if not self._breaker.allows():
             raise GeneratorError("the model server failed repeatedly and is left alone for a while")
         try:
-            yield from self._stream(question, model, draft)
+            with self._spending.spending(question.principal.user_id, self._request(question, draft)) as spent:
+                request, draft.usage = spent
+                yield from self._stream(request, model, draft)
+        except TokenBudgetError:  # the server was not asked
+            raise
         except GeneratorRefusedError:  # the server is well; it is the request that it does not take
             self._breaker.succeeded()
             raise
@@ -225,9 +229,8 @@ class Answering:
         if not draft.sentences:
             raise UnsupportedAnswerError("no sentence of the model is supported by the sources")
 
-    def _stream(self, question: Question, generator: Generator, draft: _Draft) -> Iterator[AnswerEvent]:
-        began = time.perf_counter()
-        request = GenerationRequest(
+    def _request(self, question: Question, draft: _Draft) -> GenerationRequest:
+        return GenerationRequest(
             question=question.text,
             context=draft.context,
             messages=build_messages(question.text, draft.context, question.history),
@@ -236,10 +239,15 @@ class Answering:
             deadline_s=self._settings.deadline_s,
             cache_salt=_cache_salt(question),
             evidence=draft.evidence,
-            count_tokens=draft.tokens.update,
         )
+
+    def _stream(
+        self, request: GenerationRequest, generator: Generator, draft: _Draft
+    ) -> Iterator[AnswerEvent]:
+        began = time.perf_counter()
         n_dropped = 0
         for sentence in sentences_of(generator.generate(request)):
+            draft.usage.n_chars += len(sentence)
             if _is_refusal(sentence):
                 draft.sentences.append(NOT_FOUND)
                 break
@@ -269,7 +277,7 @@ class Answering:
             generator=draft.info,
             steps=tuple(draft.steps),
             fallback_reason=draft.fallback_reason,
-            usage=dict(draft.tokens),
+            usage=draft.usage.counts,
         )
         self._append("answer", question, _outcome(answer, draft))
         yield Answered(answer)
@@ -316,6 +324,14 @@ class Answering:
             )
         except CatalogueUnavailableError as error:
             raise AuditUnavailableError("the audit record cannot be written") from error
+
+
+def whole(events: Iterable[AnswerEvent]) -> Answer:
+    """The answer that a stream of `ask` ends with."""
+    for event in events:
+        if isinstance(event, Answered):
+            return event.answer
+    raise AssertionError("ask() ends with the answer")
 
 
 def _current_first(evidence: Sequence[Window], context: Context) -> tuple[Window, ...]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from fastapi import FastAPI
 
+from retrieval.logs import set_up_logging
 from retrieval.settings import InvalidSettingsError, load_settings
 from retrieval.wiring import open_corpus, require_split
 from serving.http.app import create_app
@@ -26,6 +27,7 @@ def create() -> FastAPI:
         CatalogueUnavailableError, EmbedderUnavailableError: A part does not open.
     """
     settings = load_settings()
+    set_up_logging(settings.log_level)
     require_split(settings)
     if settings.identity == "local":
         raise InvalidSettingsError("identity: a desk without login is for one machine; see docs/identity.md")

@@ -125,11 +125,7 @@ class Documents:
             ConflictError: The source is one that the desk reads by itself.
             InvalidQueryError: The document is empty.
         """
-        source = self._desk.corpus.source(push.source_id)
-        if source.default_acl.owner != principal.user_id and not is_admin(principal):
-            if all(seen.source.id != source.id for seen in self._desk.corpus.sources(principal)):
-                raise NotFoundError(f"no source {push.source_id}")
-            raise NotPermittedError("only the owner of the source pushes documents into it")
+        source = Sources(self._desk).managed(principal, push.source_id)
         if source.is_read:
             raise ConflictError("the desk reads this source by itself; push into one of the kind `push`")
         if not push.content:

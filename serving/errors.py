@@ -6,13 +6,15 @@ RefdeskError
     IdentityUnavailableError    the OpenID provider does not answer and its keys are too old (retryable)
     UnknownUserError            a service key acts for somebody the directory does not know
     IdempotencyConflictError    the same Idempotency-Key came with another body
-    RateLimitedError            over the caller's budget (retryable)
+    RateLimitedError            over one of the caller's quotas (retryable)
+    BusyError                   as much under way as the desk can do at a time (retryable)
     AuditUnavailableError       the audit record cannot be written, so nothing is answered (retryable)
     GeneratorError              the model did not give a usable answer; the desk falls back to extracts
       GeneratorUnavailableError     no connection, 5xx, or not configured (retryable)
       GeneratorTimeoutError         silent or over its time (retryable)
       GeneratorRefusedError         the request was refused as malformed or too long
       MalformedGenerationError      empty, cut off, or with leaked control markup (retryable)
+      TokenBudgetError              the day's tokens are used up, so it was not asked
       UnsupportedAnswerError        no sentence of it is borne out by the sources
 """
 
@@ -60,11 +62,33 @@ class IdempotencyConflictError(ServingError):
 
 
 class RateLimitedError(ServingError):
-    """The caller is over its budget."""
+    """The caller is over one of its quotas."""
 
     code = "rate_limited"
     retryable = True
     hint = "Wait for the seconds given in Retry-After."
+
+    def __init__(self, message: str, *, retry_after_s: int, policy: str, level: str) -> None:
+        """Refuse for a while.
+
+        Args:
+            message: Which quota.
+            retry_after_s: Seconds to wait.
+            policy: The quotas, as in `RateLimit-Policy`.
+            level: What is left of them, as in `RateLimit`.
+        """
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.policy = policy
+        self.level = level
+
+
+class BusyError(ServingError):
+    """The desk works on as many answers as it can."""
+
+    code = "busy"
+    retryable = True
+    hint = "Try again in a moment; operators: REFDESK_LIMIT_ANSWERS_TOTAL says how many there may be."
 
 
 class AuditUnavailableError(ServingError):
@@ -113,3 +137,10 @@ class UnsupportedAnswerError(GeneratorError):
     """Nothing that the model wrote is borne out by the sources."""
 
     code = "generator_unsupported"
+
+
+class TokenBudgetError(GeneratorError):
+    """The tokens of this day are used up, the user's or all; the model was not asked."""
+
+    code = "token_budget_spent"
+    hint = "The desk answers with extracts until the day ends (UTC); operators: REFDESK_TOKENS_PER_DAY."

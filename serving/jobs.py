@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from retrieval.access import Principal, UserId, permits
+from retrieval.access import Principal, UserId
 from retrieval.adapters.sql.upkeep import SqlUpkeep
 from retrieval.corpus import JobId
 from retrieval.errors import NotFoundError
@@ -71,9 +71,7 @@ class Jobs:
         Raises:
             NotFoundError: There is no such job, or the principal may not know of it.
         """
-        job = self._desk.jobs.job(job_id)
-        if not is_admin(principal) and not self._shows(job, principal):
-            raise NotFoundError(f"no job {job_id}")
+        job = self._desk.corpus.job(principal, job_id, of_everybody=is_admin(principal))
         return followed(self._desk, [self._shown(job, principal)])[0]
 
     def cancel(self, principal: Principal, job_id: JobId) -> FollowedJob:
@@ -82,13 +80,6 @@ class Jobs:
         self._desk.jobs.cancel(job_id)
         self._upkeep.settle_cancelled(job_id)
         return self.job(principal, job_id)
-
-    def _shows(self, job: Job, principal: Principal) -> bool:
-        if job.document_id is not None:
-            acl = self._desk.corpus.record(job.document_id).acl
-            is_concerned = principal.user_id in (job.requested_by, acl.owner)
-            return is_concerned and permits(acl, principal)
-        return principal.user_id in (job.requested_by, self._owner_of(job))
 
     def _shown(self, job: Job, principal: Principal) -> Job:
         """The job without names of documents, where the principal does not own the source."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from retrieval.access import UserId
 from serving.answer import GenerationRequest, GeneratorInfo
 
 
@@ -87,4 +88,20 @@ class Generator(Protocol):
         Raises:
             GeneratorError: No token came back in time.
         """
+        ...
+
+
+class TokenUse(Protocol):
+    """Counts what models use up, by user and day. Safe to share between threads and processes."""
+
+    def reserve(self, user: UserId, tokens: int, *, per_user: int | None, total: int | None) -> str | None:
+        """Count tokens before they are used: the day they count for, None where a bound does not allow it.
+
+        Raises:
+            CatalogueUnavailableError: The counts cannot be read or written.
+        """
+        ...
+
+    def settle(self, user: UserId, day: str, *, reserved: int, used: int) -> None:
+        """Count what was used in place of what was reserved. Raises as `reserve`."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from retrieval.access import Acl, Principal
 from retrieval.adapters.sql.corpus import SourceSummary
@@ -76,6 +77,7 @@ class Sources:
             raise InvalidQueryError("location must be an absolute path")
         if kind.location == "address" and not new.location:
             raise InvalidQueryError("location must be an address")
+        _check_no_password(new.location)
         _check_options(new.options)
         source_id = SourceId(new.id or str(uuid.uuid4()))
         self._desk.audit.append(
@@ -206,7 +208,11 @@ class Sources:
             NotFoundError: There is no such source, or the principal may not know of it.
             NotPermittedError: It is somebody else's.
         """
-        source = self._desk.corpus.source(source_id)
+        try:
+            source = self._desk.corpus.source(source_id)
+        except NotFoundError:
+            self._desk.corpus.sources(principal)  # as for a hidden one, so that it takes as long
+            raise
         if self.may_manage(principal, source):
             return source
         if all(summary.source.id != source.id for summary in self._desk.corpus.sources(principal)):
@@ -216,6 +222,16 @@ class Sources:
 
 def _asks_for(job: Job, parameters: Mapping[str, bool]) -> bool:
     return all(bool(job.parameters.get(name)) == value for name, value in parameters.items())
+
+
+def _check_no_password(location: str) -> None:
+    """Refuse an address with a password in it: it would be kept, and shown to whoever manages the source."""
+    try:
+        password = urlsplit(location).password
+    except ValueError:  # no address of the web: a path, or what only the connector understands
+        return
+    if password is not None:
+        raise InvalidQueryError("location holds a password; name a secret in the options instead")
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -12,11 +12,13 @@ from retrieval.adapters.sql.corpus import SqlCorpus
 from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.adapters.sql.sessions import Lifetime, SqlSessions
+from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.search import Search, SearchSettings
 from retrieval.settings import InvalidSettingsError, Settings
 from retrieval.wiring import Corpus, open_reranker, utc_now
 from serving.adapters.vllm import VllmGenerator, VllmSettings
 from serving.answering import Answering, AnsweringSettings
+from serving.budget import Spending, TokenBudget
 from serving.desk import Desk
 from serving.extractive import ExtractiveGenerator
 from serving.identity import check_identity, listed
@@ -60,6 +62,10 @@ def open_desk(settings: Settings, corpus: Corpus) -> Iterator[Desk]:
                 context_tokens=settings.context_tokens,
                 deadline_s=settings.answer_time_s,
                 record_questions=settings.audit_questions == "text",
+            ),
+            spending=Spending(
+                TokenBudget(settings.tokens_per_day, settings.tokens_per_day_total),
+                SqlTokenUse(corpus.database, utc_now),
             ),
         )
         yield Desk(

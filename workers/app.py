@@ -8,6 +8,7 @@ they share the outbox.
 
 from __future__ import annotations
 
+from retrieval.logs import set_up_logging
 from retrieval.settings import load_settings
 from retrieval.wiring import open_corpus, require_split
 from workers.queue import make_app, worker_arguments
@@ -25,6 +26,7 @@ def main() -> None:
         CatalogueUnavailableError, IndexUnavailableError, EmbedderUnavailableError: A part does not open.
     """
     settings = load_settings()
+    set_up_logging(settings.log_level)
     require_split(settings)
     worker = WorkerSettings(concurrency=settings.workers, heartbeat_file=settings.heartbeat_file)
     with open_corpus(settings) as corpus, open_toolbox(settings, corpus, worker) as toolbox:

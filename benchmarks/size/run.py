@@ -45,7 +45,7 @@ from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.embedded import EmbeddedDesk, open_embedded
 from serving.http.app import create_app
-from serving.http.limits import RequestBudget
+from serving.limits import UNLIMITED
 
 _SAMPLE_TEXT = Path(__file__).parent.parent.parent / "sample" / "text"
 _SOURCE = SourceId("made")
@@ -270,7 +270,7 @@ def _opened(job: Job, *, spends: bool) -> Iterator[EmbeddedDesk]:
 @contextmanager
 def _served(desk: Desk) -> Iterator[httpx.Client]:
     """A client that acts for the reader, of the desk's application on a free port of this machine."""
-    app = create_app(desk, budget=RequestBudget(burst=1e6, per_second=1e6))
+    app = create_app(desk, limits=UNLIMITED)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -11,7 +11,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Self
@@ -23,10 +23,6 @@ from serving.adapters.vllm_replies import Chunk, check_ending, check_status, ven
 from serving.answer import GenerationRequest, GeneratorInfo, Message, ReasoningEffort
 from serving.errors import GeneratorError, GeneratorTimeoutError, MalformedGenerationError
 from serving.harmony import HarmonyGuard
-
-UsageListener = Callable[[GenerationRequest, Mapping[str, int]], None]
-"""Told the token counts of each finished attempt: `prompt_tokens` (of which `cached_tokens`) and
-`completion_tokens` (of which `reasoning_tokens`)."""
 
 PROBE = (Message("user", "Reply with the word ok."),)
 N_PROBE_TOKENS = 8
@@ -68,8 +64,6 @@ class VllmGenerator:
         self,
         settings: VllmSettings,
         client: httpx.Client | None = None,
-        *,
-        on_usage: UsageListener | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -77,12 +71,10 @@ class VllmGenerator:
             settings: The server and the limits.
             client: Connections to use, for example with a private certificate authority; stays the caller's
                 to close. Without one, a client is opened that ignores proxy variables.
-            on_usage: Called in the thread that iterates, before the iterator ends.
         """
         self._settings = settings
         self._client = client or httpx.Client(trust_env=False)
         self._owns_client = client is None
-        self._on_usage = on_usage
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
         self._headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         self._fingerprint = ""
@@ -193,10 +185,8 @@ class VllmGenerator:
 
     def _note(self, request: GenerationRequest, chunk: Chunk) -> None:
         self._fingerprint = chunk.system_fingerprint or self._fingerprint
-        if chunk.usage is not None:
-            request.count_tokens(chunk.usage.counts())
-            if self._on_usage is not None:
-                self._on_usage(request, chunk.usage.counts())
+        if chunk.usage is not None and request.on_usage is not None:
+            request.on_usage(chunk.usage.counts())
 
     def _may_retry(self, error: GeneratorError, attempt: int) -> bool:
         waited = isinstance(error, GeneratorTimeoutError)

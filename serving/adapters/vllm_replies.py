@@ -57,7 +57,7 @@ class _Usage(pydantic.BaseModel):
     completion_tokens_details: Mapping[str, object] | None = None
 
     def counts(self) -> dict[str, int]:
-        """The counts under the names of `UsageListener`; absent details count as 0."""
+        """The counts under the names of `GenerationRequest.on_usage`; absent details count as 0."""
         details = {**(self.prompt_tokens_details or {}), **(self.completion_tokens_details or {})}
         return {
             "prompt_tokens": self.prompt_tokens,

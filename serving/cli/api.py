@@ -182,11 +182,11 @@ def _in_process(settings: Settings) -> Iterator[httpx.Client]:
     from serving.cli.in_process import BASE_URL, InProcessTransport
     from serving.embedded import open_embedded
     from serving.http.app import create_app
-    from serving.http.limits import RequestBudget
+    from serving.limits import UNLIMITED
 
     local = settings.model_copy(update={"identity": "local", "docs": None})
     with open_embedded(local) as embedded:
-        app = create_app(embedded.desk, budget=RequestBudget(burst=1e9, per_second=1e9))
+        app = create_app(embedded.desk, limits=UNLIMITED)
         transport = InProcessTransport(app)
         yield httpx.Client(transport=transport, base_url=BASE_URL, timeout=_TIMEOUT)
 

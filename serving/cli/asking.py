@@ -113,7 +113,9 @@ def print_sources_of(answer: Mapping[str, Any]) -> None:
         print(f"[{citation['marker']}] {plain(citation['title'])}{place_of(citation)}")
         print(f"    “{_one_line(citation['quote'])}”")
     if answer.get("fallback_reason"):
-        print(f"\n(Extracts stand in for the model: {answer['fallback_reason']}.)", file=sys.stderr)
+        reason = answer["fallback_reason"]
+        why = "the day's tokens are used up" if reason == "token_budget_spent" else reason
+        print(f"\n(Extracts stand in for the model: {why}.)", file=sys.stderr)
 
 
 def _streamed(api: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from retrieval.logs import set_up_logging
 from retrieval.settings import Settings, load_settings
 from serving.cli.errors import CommandError
 from serving.cli.output import progress_bar, say
@@ -80,9 +81,7 @@ def up(
     """
     settings = load_settings(data=data, docs=docs, host=host, port=port, directory=directory)
     _check(settings)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
-    for chatty in ("celery", "kombu", "httpx", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    set_up_logging(settings.log_level)
     logging.getLogger("refdesk.access").setLevel(logging.WARNING)
     with _listening(settings) as listener, _stop_signal() as stopped:
         _serve(settings, listener, stopped, question=question, once=once)
@@ -177,6 +176,7 @@ def _answering(app: Any, listener: socket.socket, settings: Settings) -> Iterato
 
     config = uvicorn.Config(
         app,
+        log_config=None,  # its lines go where all others go (retrieval.logs)
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +17,7 @@ from serving.http import schemas
 from serving.http.callers import Callers
 from serving.http.errors import PROBLEM_TYPE, register_error_handlers
 from serving.http.identity import declared_scopes
-from serving.http.limits import RateLimiter, RequestBudget
+from serving.http.limits import Counter
 from serving.http.metrics import Metrics
 from serving.http.middleware import BodyLimits, Envelope
 from serving.http.routes import (
@@ -34,6 +33,7 @@ from serving.http.routes import (
 from serving.http.signing_in import sign_in_router
 from serving.http.status import Readiness, refdesk_version
 from serving.http.web import SignInPages, web_router
+from serving.limits import Limits, limits_of
 
 OPENAPI_PATH = "/api/v1/openapi.json"
 
@@ -55,12 +55,12 @@ class UnguardedRouteError(Exception):
     """A route of the API does not say which scope it needs. Raised when the application is made."""
 
 
-def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
+def create_app(desk: Desk, *, limits: Limits | None = None) -> FastAPI:
     """The application, ready to be served.
 
     Args:
         desk: An opened desk; it has to stay open as long as the application is served.
-        budget: What one caller may ask for.
+        limits: What callers may do, instead of what the settings say.
 
     Raises:
         UnguardedRouteError: A route of the API does not declare its scope.
@@ -79,7 +79,7 @@ def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
     app.state.callers = Callers(desk)
     app.state.metrics = Metrics()
     app.state.readiness = Readiness(desk)
-    app.state.limiter = RateLimiter(budget or RequestBudget(), time.monotonic)
+    app.state.counter = Counter(limits_of(desk.settings) if limits is None else limits)
     routers = [
         module.router
         for module in (asking, documents, sources, administration, auditing, indexes, openai, operations)
@@ -96,6 +96,7 @@ def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
         limits=BodyLimits(upload=desk.settings.max_body_mb * 2**20),
         is_local=desk.settings.identity == "local",
         metrics=app.state.metrics,
+        counter=app.state.counter,
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

@@ -38,10 +38,11 @@ _KEY_PREFIX = "rd_"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the principal, and the name to show where one is known."""
+    """Who calls: the principal, the name to show where one is known, and the API key's id where one was shown."""
 
     principal: Principal
     name: str = ""
+    key_id: str = ""
 
 
 class Callers:
@@ -95,7 +96,7 @@ class Callers:
         return principal_of(identity, self._desk.directory.standing_of(identity.user_id), self._rights)
 
     def _local_owner(self, request: Request) -> Principal:
-        if not is_loopback(_peer(request)):
+        if not is_loopback(peer_of(request)):
             raise UnauthenticatedError("not_this_machine")
         owner = UserId(self._settings.owner)
         return Principal(owner, self._desk.directory.groups_of(owner) or frozenset(), ALL_SCOPES)
@@ -106,19 +107,20 @@ class Callers:
             raise UnauthenticatedError("no_bearer")
         credential = credential.strip()
         if credential.startswith(_KEY_PREFIX):
-            return Caller(self._of_key(credential))
+            return self._of_key(credential)
         if self._settings.identity != "oidc":
             raise UnauthenticatedError("no_key")
         return self._of_token(credential)
 
-    def _of_key(self, presented: str) -> Principal:
+    def _of_key(self, presented: str) -> Caller:
         key = self._desk.directory.authenticate(presented)
         if key is None:
             raise UnauthenticatedError("key_not_valid")
         standing = self._desk.directory.standing_of(key.user_id)
         if standing.is_disabled:
             raise UnauthenticatedError("user_disabled")
-        return Principal(key.user_id, standing.groups, frozenset(key.scopes) & ALL_SCOPES)
+        principal = Principal(key.user_id, standing.groups, frozenset(key.scopes) & ALL_SCOPES)
+        return Caller(principal, key_id=key.id)
 
     def _of_token(self, token: str) -> Caller:
         assert self._desk.provider is not None
@@ -147,7 +149,7 @@ class Callers:
 
     def _is_proxy(self, request: Request) -> bool:
         try:
-            peer = ipaddress.ip_address(_peer(request))
+            peer = ipaddress.ip_address(peer_of(request))
         except ValueError:
             return False
         peer = getattr(peer, "ipv4_mapped", None) or peer  # a socket for both families writes ::ffff:10.0.0.1
@@ -175,5 +177,6 @@ def as_text(header: str) -> str:
     return header.encode("latin-1").decode("utf-8", "replace")
 
 
-def _peer(request: Request) -> str:
+def peer_of(request: Request) -> str:
+    """The address at the other end of the connection, empty where there is none."""
     return request.client.host if request.client is not None else ""

@@ -43,9 +43,12 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "conflict": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
+    "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # of parts of the desk
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "request_timeout": HTTPStatus.GATEWAY_TIMEOUT,
     "index_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
     "indexes_changed": HTTPStatus.SERVICE_UNAVAILABLE,
     "index_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -65,6 +68,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "generator_refused": HTTPStatus.BAD_GATEWAY,
     "generator_malformed": HTTPStatus.BAD_GATEWAY,
     "generator_unsupported": HTTPStatus.BAD_GATEWAY,
+    "token_budget_spent": HTTPStatus.BAD_GATEWAY,
     # of documents and sources: shown on documents and jobs, rarely the status of a reply
     "source_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "invalid_source": HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -88,6 +92,7 @@ _FROM_FRAMEWORK = {
     400: ("bad_request", "the request cannot be understood", "Correct the request and send it again."),
     404: ("route_not_found", "there is no such route", "GET /api/v1/openapi.json lists the routes."),
     405: ("method_not_allowed", "the route does not take this method", "Use a method that Allow names."),
+    408: ("body_timeout", "the request's body did not arrive in time", "Send the body without pauses."),
     413: ("body_too_large", "the request body is too large", "Send less, or raise REFDESK_MAX_BODY_MB."),
     415: ("unsupported_media_type", "the body's media type is not understood", "Send application/json."),
 }
@@ -128,12 +133,12 @@ class UnsupportedMediaTypeError(RequestError):
     hint = "Send application/json or multipart/form-data."
 
 
-class TooManyRequestsError(RateLimitedError):
-    """Over the budget, with the seconds to wait."""
+class RequestTimeoutError(RequestError):
+    """No reply was ready in time."""
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("too many requests")
-        self.retry_after_s = retry_after_s
+    code = "request_timeout"
+    retryable = True
+    hint = "Try again later; operators: REFDESK_LIMIT_REQUEST_S says how long a request may take."
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +217,26 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
+def headers_of(error: RefdeskError) -> dict[str, str]:
+    """What the reply for an error says in its headers: when to come again, or how to sign in."""
+    if isinstance(error, RateLimitedError):
+        return {
+            "Retry-After": str(error.retry_after_s),
+            "RateLimit-Policy": error.policy,
+            "RateLimit": error.level,
+        }
+    if status_of(error.code) == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": "2"}
+    return {"WWW-Authenticate": "Bearer"} if status_of(error.code) == HTTPStatus.UNAUTHORIZED else {}
+
+
 def _on_refdesk_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RefdeskError)
-    headers = {}
-    if isinstance(error, TooManyRequestsError):
-        headers["Retry-After"] = str(error.retry_after_s)
-    elif status_of(error.code) == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "2"
-    elif status_of(error.code) == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
     if status_of(error.code) >= 500:
         _log.error(
             "request failed", extra={"code": error.code, "request_id": request_id_of(request)}, exc_info=error
         )
-    return reply(request, problem_of(error), headers)
+    return reply(request, problem_of(error), headers_of(error))
 
 
 def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

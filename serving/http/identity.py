@@ -15,9 +15,9 @@ from starlette.datastructures import Headers
 from retrieval.access import Principal, UserId
 from serving.desk import Desk
 from serving.errors import UnauthenticatedError, UnknownUserError
-from serving.http.callers import Caller, Callers, as_text
-from serving.http.errors import TooManyRequestsError, request_id_of
-from serving.http.limits import RateLimiter
+from serving.http.callers import Caller, Callers, as_text, peer_of
+from serving.http.errors import request_id_of
+from serving.http.limits import counter_of
 from serving.scopes import END_USER_SCOPES, Scope, require
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Requires:
             UnauthenticatedError: There is no valid credential.
             NotPermittedError: A scope is missing.
             UnknownUserError: It acts for somebody the directory does not know.
-            TooManyRequestsError: The caller is over its budget.
+            RateLimitedError: The caller is over a quota.
             CatalogueUnavailableError: Groups cannot be looked up; nothing is shown then.
         """
         principal = identify(request)
@@ -57,8 +57,11 @@ def identify(request: Request) -> Principal:
     if isinstance(known, Principal):
         return known
     caller = _find(request)
-    _count(request, caller.principal.user_id)
-    principal = _acted_for(request.app.state.desk, request.headers, caller.principal)
+    user = _user_acted_for(request.headers, caller.principal)
+    request.state.ruling = counter_of(request).admit_caller(caller, user or caller.principal.user_id)
+    principal = (
+        caller.principal if user is None else _acted_for(request.app.state.desk, user, caller.principal)
+    )
     request.state.principal = principal
     request.state.caller_name = "" if principal.acting_for else caller.name
     return principal
@@ -66,9 +69,12 @@ def identify(request: Request) -> Principal:
 
 def _find(request: Request) -> Caller:
     callers: Callers = request.app.state.callers
+    counter = counter_of(request)
+    counter.admit_credential(peer_of(request))
     try:
         return callers.find(request)
     except UnauthenticatedError as error:
+        counter.note_refusal(peer_of(request), error)
         log_refusal(request, error)
         raise
 
@@ -78,24 +84,21 @@ def log_refusal(request: Request, error: UnauthenticatedError) -> None:
     _log.info("caller refused", extra={"reason": error.reason, "request_id": request_id_of(request)})
 
 
-def _acted_for(desk: Desk, headers: Headers, caller: Principal) -> Principal:
-    """The user that a service key acts for, with the user's groups and at most the key's scopes."""
+def _user_acted_for(headers: Headers, caller: Principal) -> str | None:
+    """The user that a service key acts for, None when the caller acts for itself."""
     user = headers.get(ACT_FOR_HEADER)
     if user is None:
-        return caller
+        return None
     require(caller, [Scope.ACT_AS])
-    user = as_text(user)
+    return as_text(user)
+
+
+def _acted_for(desk: Desk, user: str, caller: Principal) -> Principal:
+    """The user, with the user's groups and at most the key's scopes."""
     groups = desk.directory.groups_of(UserId(user))
     if groups is None:
         raise UnknownUserError("the directory does not know this user")
     return Principal(UserId(user), groups, caller.scopes & END_USER_SCOPES, caller.user_id)
-
-
-def _count(request: Request, caller: str) -> None:
-    limiter: RateLimiter = request.app.state.limiter
-    wait_s = limiter.take(caller)
-    if wait_s:
-        raise TooManyRequestsError(wait_s)
 
 
 def declared_scopes(route: APIRoute) -> tuple[Scope, ...] | None:

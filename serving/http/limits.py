@@ -1,48 +1,77 @@
-"""How much one caller may ask for: a token bucket per principal, in this process."""
+"""Requests -> what `serving.limits` counts, and its rulings -> replies."""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-_MAX_CALLERS = 10_000
-"""Buckets kept; the one unused for longest is forgotten first, which only ever fills it."""
+from fastapi import Request
 
+from serving.errors import UnauthenticatedError
+from serving.http.callers import Caller
+from serving.limits import AnswerSlots, Buckets, Limits, Quota, Ruling, refusal
 
-@dataclass(frozen=True, slots=True)
-class RequestBudget:
-    """What one caller may do.
-
-    Attributes:
-        burst: Requests at once after a pause.
-        per_second: Requests per second in the long run.
-    """
-
-    burst: float = 600.0
-    per_second: float = 100.0
+_NO_GUESS = frozenset({"no_credential", "not_this_machine"})
+"""Reasons of refusals that say nothing of a credential, because none was shown."""
 
 
-class RateLimiter:
-    """Token buckets by caller. Safe to share between threads."""
+class Counter:
+    """Counts the requests of one application against its limits."""
 
-    def __init__(self, budget: RequestBudget, clock: Callable[[], float]) -> None:
-        """Allow each caller `budget`; `clock` gives monotonic seconds."""
-        self._budget = budget
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count from now on; `clock` gives monotonic seconds."""
+        self.limits = limits
+        self.answers = AnswerSlots(per_user=limits.answers_per_user, total=limits.answers_total)
         self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets = Buckets()
 
-    def take(self, caller: str) -> int:
-        """Count one request: 0 when it is within the budget, else whole seconds to wait, at least 1."""
-        now = self._clock()
-        with self._lock:
-            tokens, since = self._buckets.pop(caller, (self._budget.burst, now))
-            tokens = min(self._budget.burst, tokens + (now - since) * self._budget.per_second)
-            allowed = tokens >= 1
-            self._buckets[caller] = (tokens - 1 if allowed else tokens, now)
-            if len(self._buckets) > _MAX_CALLERS:
-                self._buckets.popitem(last=False)
-        return 0 if allowed else max(1, math.ceil((1 - tokens) / self._budget.per_second))
+    def admit_address(self, peer: str) -> None:
+        """Count a request from an address.
+
+        Raises:
+            RateLimitedError: The address is over its quota.
+        """
+        address = self.limits.address_of(peer)
+        if address is not None and self.limits.address is not None:
+            _pass(self._buckets.take([(self.limits.address, address)], self._clock()))
+
+    def admit_credential(self, peer: str) -> None:
+        """Let a credential be looked at.
+
+        Raises:
+            RateLimitedError: Too many from there were not valid; nobody learns whether this one is.
+        """
+        address = self.limits.address_of(peer)
+        if address is not None and self.limits.failures is not None:
+            _pass(self._buckets.look(self.limits.failures, address, self._clock()))
+
+    def note_refusal(self, peer: str, error: UnauthenticatedError) -> None:
+        """Count a credential that was not valid against the address it came from."""
+        address = self.limits.address_of(peer)
+        if address is not None and self.limits.failures is not None and error.reason not in _NO_GUESS:
+            self._buckets.take([(self.limits.failures, address)], self._clock())
+
+    def admit_caller(self, caller: Caller, user: str) -> Ruling:
+        """Count a request of a caller, with its key where it has one, on behalf of a user.
+
+        Raises:
+            RateLimitedError: One of the two is over its quota.
+        """
+        wanted = ((self.limits.key, caller.key_id), (self.limits.user, user))
+        counted: list[tuple[Quota, str]] = [
+            (quota, who) for quota, who in wanted if quota is not None and who
+        ]
+        return _pass(self._buckets.take(counted, self._clock()))
+
+
+def counter_of(request: Request) -> Counter:
+    """The application's counter."""
+    counter = request.app.state.counter
+    assert isinstance(counter, Counter)
+    return counter
+
+
+def _pass(ruling: Ruling) -> Ruling:
+    if ruling.exceeded is not None:
+        raise refusal(ruling)
+    return ruling

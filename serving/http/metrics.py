@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from serving.answer import Answer
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -27,6 +29,23 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
+
+        self._answers = Counter(
+            "refdesk_answers",
+            "Answers by what wrote them, and why extracts stand in for the model (empty: they do not).",
+            ["generator", "abstained", "fallback_reason"],
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "refdesk_tokens", "Tokens that the model server counted.", ["kind"], registry=self._registry
+        )
+
+    def observe_answer(self, answer: Answer) -> None:
+        """Count one answer and its tokens."""
+        abstained = "true" if answer.abstained else "false"
+        self._answers.labels(answer.generator.generator, abstained, answer.fallback_reason).inc()
+        for kind in ("prompt", "completion"):
+            self._tokens.labels(kind).inc(answer.usage.get(f"{kind}_tokens", 0))
 
     def observe(self, method: str, route: str, status: int, spent_s: float) -> None:
         """Count one request."""

@@ -25,7 +25,7 @@ from retrieval.access import UserId
 from serving.desk import Desk
 from serving.http.app import OPENAPI_PATH, create_app
 from serving.http.errors import documented_codes
-from serving.http.limits import RequestBudget
+from serving.limits import UNLIMITED
 from serving.scopes import ALL_SCOPES
 from tests.desks import shared_desk
 
@@ -35,8 +35,6 @@ _N_EXAMPLES = 8
 """Requests per operation; always the same ones."""
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-
-_PLENTY = RequestBudget(burst=1e9, per_second=1e9)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def desk() -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def app(desk: Desk) -> FastAPI:
     """Its application, which never asks to wait."""
-    return create_app(desk, budget=_PLENTY)
+    return create_app(desk, limits=UNLIMITED)
 
 
 @pytest.fixture(scope="module")

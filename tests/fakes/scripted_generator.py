@@ -16,13 +16,13 @@ class ScriptedGenerator:
         error: Exception | None = None,
         *,
         between: Callable[[], None] = lambda: None,
-        tokens: Mapping[str, int] | None = None,
+        usage: Mapping[str, int] | None = None,
     ) -> None:
-        """Yield `pieces`, then raise `error` if any, else count `tokens`; `between` runs after one piece."""
+        """Yield `pieces`, tell `usage`, raise `error` if there is one; `between` runs after the first piece."""
         self._pieces = pieces
         self._error = error
         self._between = between
-        self._tokens = tokens or {}
+        self._usage = usage
         self.requests: list[GenerationRequest] = []
 
     @property
@@ -37,9 +37,10 @@ class ScriptedGenerator:
             yield piece
             if number == 0:
                 self._between()
+        if self._usage is not None and request.on_usage is not None:
+            request.on_usage(self._usage)
         if self._error is not None:
             raise self._error
-        request.count_tokens(self._tokens)
 
     def probe(self, *, timeout_s: float) -> None:
         """See `Generator.probe`."""

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.http.app import create_app
-from serving.http.limits import RequestBudget
+from serving.limits import UNLIMITED
 from tests.desks import ROOT, client_of, shared_desk
 
 pytestmark = [pytest.mark.quality, pytest.mark.timeout(600), pytest.mark.xdist_group("quality")]
@@ -43,9 +43,8 @@ class Asked:
 @pytest.fixture(scope="module")
 def asked() -> Iterator[list[Asked]]:
     """Every frozen question, searched and asked as its user."""
-    budget = RequestBudget(burst=100_000, per_second=10_000)
     with shared_desk() as desk:
-        app = create_app(desk, budget=budget)
+        app = create_app(desk, limits=UNLIMITED)
         yield [_ask(client_of(app, user=q["as_user"]), q) for q in _questions(QUESTIONS)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from retrieval.adapters.sql.directory import SqlDirectory
 from retrieval.adapters.sql.idempotency import SqlIdempotency
 from retrieval.adapters.sql.rows import PASSAGES
 from retrieval.adapters.sql.sessions import Lifetime, Session, SqlSessions
+from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.errors import CatalogueUnavailableError, NotFoundError
 from retrieval.wiring import utc_now
 from tests.conftest import empty_database
@@ -123,3 +124,37 @@ def test_absent_server_is_our_error() -> None:
     with pytest.raises(CatalogueUnavailableError), database.read() as session:
         session.connection()
     database.close()
+
+
+def test_reservations_never_go_over_a_bound(database: Database) -> None:
+    """However many reserve at once, of the user's tokens and of all together."""
+    use = SqlTokenUse(database, utc_now)
+
+    def reserve(number: int) -> bool:
+        user = UserId("ada" if number % 2 else "grace")
+        return use.reserve(user, 100, per_user=300, total=500) is not None
+
+    with ThreadPoolExecutor(8) as threads:
+        granted = sum(threads.map(reserve, range(16)))
+    assert granted == 5
+    assert sum(use.today().values()) == 500
+    assert max(use.today().values()) == 300
+
+
+def test_tokens_are_counted_by_day(database: Database) -> None:
+    """A new day begins at midnight UTC; what is settled late counts for the day it was reserved for."""
+    now = [datetime(2026, 11, 30, 23, 59, tzinfo=UTC)]
+    use = SqlTokenUse(database, lambda: now[0])
+    day = use.reserve(UserId("ada"), 90, per_user=100, total=None)
+    assert day == "2026-11-30"
+    assert use.reserve(UserId("ada"), 20, per_user=100, total=None) is None
+    now[0] += timedelta(minutes=2)
+    assert use.reserve(UserId("ada"), 100, per_user=100, total=None) == "2026-12-01"
+    use.settle(UserId("ada"), day, reserved=90, used=50)
+    assert use.today() == {"ada": 100}
+    now[0] -= timedelta(minutes=2)
+    assert use.today() == {"ada": 50}
+    now[0] += timedelta(days=200)
+    use.reserve(UserId("ada"), 1, per_user=None, total=1)
+    now[0] -= timedelta(days=200)
+    assert use.today() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,17 +11,20 @@ import pytest
 from retrieval.access import Principal, PrincipalId, UserId
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.adapters.onnx_embedder import OnnxEmbedder
+from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.corpus import ChunkId, Passage
 from retrieval.errors import CatalogueUnavailableError
-from retrieval.wiring import model_folder
+from retrieval.wiring import model_folder, utc_now
 from serving.answer import Answered, AnswerMode, Question, TextAdded, TextWithdrawn
 from serving.answering import Answering, AnsweringSettings
+from serving.budget import Spending, TokenBudget
 from serving.desk import Desk
 from serving.errors import AuditUnavailableError, GeneratorUnavailableError
 from serving.extractive import ExtractiveGenerator
+from serving.http.app import create_app
 from serving.ports import Generator
 from serving.prompting import NOT_FOUND
-from tests.desks import shared_desk
+from tests.desks import client_of, shared_desk
 from tests.fakes.scripted_generator import ScriptedGenerator
 
 pytestmark = pytest.mark.xdist_group("quality")
@@ -49,6 +53,7 @@ def _answering(desk: Desk, model: Generator | None, **parts: Any) -> Answering:
             "model": model,
             "extractive": ExtractiveGenerator(),
             "settings": AnsweringSettings(),
+            "spending": Spending(TokenBudget(), SqlTokenUse(desk.database, utc_now)),
             **parts,
         }
     )
@@ -162,7 +167,7 @@ def test_prompt_is_on_record_before_the_model_sees_it(desk: Desk) -> None:
 
 def test_the_words_of_a_question_are_kept_if_that_is_the_policy(desk: Desk) -> None:
     """In the part that names the asker, so they go with it; the tokens of the model are counted."""
-    model = ScriptedGenerator([TRUE], tokens={"prompt_tokens": 700, "completion_tokens": 20})
+    model = ScriptedGenerator([TRUE], usage={"prompt_tokens": 700, "completion_tokens": 20})
     answering = _answering(desk, model, settings=AnsweringSettings(record_questions=True))
     answer = answering.answer(_question(request_id="r-words"))
     records = [r for r in desk.audit.records(after=0, limit=10_000) if r.request_id == "r-words"]
@@ -181,4 +186,68 @@ def test_no_record_no_answer(desk: Desk) -> None:
     model = ScriptedGenerator([TRUE])
     with pytest.raises(AuditUnavailableError):
         _answering(desk, model, audit=BrokenAudit()).answer(_question())
+    assert model.requests == []
+
+
+def test_budget_spent_means_extracts_and_no_call(desk: Desk) -> None:
+    """Over the day's tokens the model is not asked, and the answer says why."""
+    model = ScriptedGenerator([TRUE])
+    use = SqlTokenUse(desk.database, utc_now)
+    asker = Principal(UserId("spender"), ADA.groups)
+    answering = _answering(desk, model, spending=Spending(TokenBudget(per_user=6_000), use))
+    answers = [answering.answer(_question(principal=asker)) for _ in range(8)]
+    reasons = [answer.fallback_reason for answer in answers]
+    n_asked = len(model.requests)
+    assert 1 <= n_asked < 8
+    assert reasons == [""] * n_asked + ["token_budget_spent"] * (8 - n_asked)
+    assert answers[-1].citations
+    assert answers[-1].generator.generator == "extractive"
+    assert use.today()[asker.user_id] <= 6_000
+    other = Principal(UserId("saver"), ADA.groups)
+    assert answering.answer(_question(principal=other)).fallback_reason == ""
+
+
+def test_what_the_server_counted_is_what_counts(desk: Desk) -> None:
+    """Reservations give way to the server's counts, which the answer carries as well."""
+    told = {"prompt_tokens": 700, "completion_tokens": 55, "reasoning_tokens": 5, "cached_tokens": 0}
+    use = SqlTokenUse(desk.database, utc_now)
+    asker = Principal(UserId("counted"), ADA.groups)
+    spending = Spending(TokenBudget(total=10**9), use)
+    model = ScriptedGenerator([TRUE], usage=told)
+    answer = _answering(desk, model, spending=spending).answer(_question(principal=asker))
+    assert answer.usage == told
+    assert use.today()[asker.user_id] == 755
+
+
+def test_a_generation_that_breaks_off_is_counted_by_estimate(desk: Desk) -> None:
+    """Who closes the stream gets no free tokens, and no reservation stays behind."""
+    use = SqlTokenUse(desk.database, utc_now)
+    asker = Principal(UserId("leaver"), ADA.groups)
+    spending = Spending(TokenBudget(total=10**9), use)
+    events = _answering(desk, ScriptedGenerator([TRUE, TRUE]), spending=spending).ask(
+        _question(principal=asker)
+    )
+    for event in events:
+        if isinstance(event, TextAdded):
+            break
+    reserved = use.today()[asker.user_id]
+    events.close()  # type: ignore[attr-defined]  # it is a generator
+    assert 100 < use.today()[asker.user_id] < reserved
+
+
+def test_a_spent_budget_shows_in_replies_and_metrics(desk: Desk) -> None:
+    """The reply names the reason, streamed or not, and so do the metrics."""
+    spending = Spending(TokenBudget(total=1), SqlTokenUse(desk.database, utc_now))
+    model = ScriptedGenerator([TRUE])
+    client = client_of(create_app(replace(desk, answering=_answering(desk, model, spending=spending))))
+    reply = client.post("/api/v1/answers", json={"question": TEXT})
+    assert (reply.status_code, reply.json()["fallback_reason"]) == (200, "token_budget_spent")
+    assert "0.42" in reply.json()["answer"]
+    assert (
+        "token_budget_spent" in client.post("/api/v1/answers", json={"question": TEXT, "stream": True}).text
+    )
+    chat = {"messages": [{"role": "user", "content": TEXT}]}
+    assert client.post("/v1/chat/completions", json=chat).status_code == 200
+    counted = 'abstained="false",fallback_reason="token_budget_spent",generator="extractive"'
+    assert f"refdesk_answers_total{{{counted}}} 3.0" in client.get("/metrics").text
     assert model.requests == []

@@ -19,10 +19,12 @@ from openai import OpenAI
 
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.adapters.onnx_embedder import OnnxEmbedder
+from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.settings import load_settings
-from retrieval.wiring import model_folder
+from retrieval.wiring import model_folder, utc_now
 from serving.adapters.vllm import VllmGenerator, VllmSettings
 from serving.answering import Answering, AnsweringSettings
+from serving.budget import Spending, TokenBudget
 from serving.desk import Desk
 from serving.embedded import open_embedded, request_docs_sync
 from serving.extractive import ExtractiveGenerator
@@ -160,4 +162,5 @@ def _answering(desk: Desk, model: VllmGenerator) -> Answering:
         model=model,
         extractive=ExtractiveGenerator(),
         settings=AnsweringSettings(),
+        spending=Spending(TokenBudget(), SqlTokenUse(desk.database, utc_now)),
     )

@@ -65,12 +65,12 @@ def test_salt_separates_prefix_caches(vllm_server: VllmServer) -> None:
     """A prompt is found in the prefix cache under its own salt and under no other."""
     cached: list[int] = []
 
-    def note(_request: object, counts: Mapping[str, int]) -> None:
+    def note(counts: Mapping[str, int]) -> None:
         cached.append(counts["cached_tokens"])
 
-    with closing(make_generator(vllm_server, on_usage=note)) as generator:
+    with closing(make_generator(vllm_server)) as generator:
         for salt in ("reader-a", "reader-a", "reader-b"):
-            list(generator.generate(make_request(OTHER_LEAVE, cache_salt=salt)))
+            list(generator.generate(make_request(OTHER_LEAVE, cache_salt=salt, on_usage=note)))
     first, again, other = cached
     assert again > 64
     assert first == other == 0
@@ -125,9 +125,9 @@ def test_frozen_server_is_noticed(vllm_server: VllmServer, endless_client: httpx
 def test_speed_is_reported(vllm_server: VllmServer) -> None:
     """Prints what docs/generator.md quotes; the floor only catches a server that spins (see vllm_process)."""
     counts: list[Mapping[str, int]] = []
-    with closing(make_generator(vllm_server, on_usage=lambda _, usage: counts.append(usage))) as generator:
+    with closing(make_generator(vllm_server)) as generator:
         began = time.monotonic()
-        answer = generator.generate(make_request(effort=ReasoningEffort.HIGH))
+        answer = generator.generate(make_request(effort=ReasoningEffort.HIGH, on_usage=counts.append))
         next(answer)
         list(answer)
         took_s = time.monotonic() - began

@@ -22,8 +22,18 @@ from retrieval.adapters.sql.rows import (
     to_source,
     to_version,
 )
-from retrieval.adapters.sql.visibility import visible_to
-from retrieval.corpus import ChunkId, Document, DocumentId, DocumentState, Passage, Source, SourceId, Version
+from retrieval.adapters.sql.visibility import readable_by, visible_to
+from retrieval.corpus import (
+    ChunkId,
+    Document,
+    DocumentId,
+    DocumentState,
+    JobId,
+    Passage,
+    Source,
+    SourceId,
+    Version,
+)
 from retrieval.errors import NotFoundError
 from retrieval.jobs import Job
 
@@ -72,8 +82,10 @@ class SqlCorpus:
             NotFoundError: It does not exist, is deleted, or may not be read by the principal.
         """
         with self._database.read() as session:
-            found = _documents(session, select(DocumentRow).where(DocumentRow.id == document_id))
-        if not found or found[0].deleted_at is not None or not permits(found[0].acl, principal):
+            # The condition is in the query, so that a hidden document takes no longer than a missing one.
+            query = select(DocumentRow).where(DocumentRow.id == document_id, visible_to(principal))
+            found = _documents(session, query)
+        if not found or not permits(found[0].acl, principal):
             raise NotFoundError(f"no document {document_id}")
         return found[0]
 
@@ -214,21 +226,46 @@ class SqlCorpus:
 
         With `of_everybody` every job shows; that is for administrators.
         """
-        mine = JobRow.requested_by == principal.user_id
-        about_document = visible_to(principal) & (mine | (DocumentRow.owner == principal.user_id))
-        about_source = JobRow.document_id.is_(None) & (mine | (SourceRow.owner == principal.user_id))
         query = (
-            select(JobRow)
-            .outerjoin(DocumentRow, DocumentRow.id == JobRow.document_id)
-            .outerjoin(SourceRow, SourceRow.id == JobRow.source_id)
+            _jobs(principal, of_everybody=of_everybody)
             .where(JobRow.finished_at.is_(None))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
         )
         if not of_everybody:
-            query = query.where(about_document | about_source)
+            query = query.where(JobRow.document_id.is_(None) | DocumentRow.deleted_at.is_(None))
         with self._database.read() as session:
             return [to_job(row) for row in session.scalars(query)]
+
+    def job(self, principal: Principal, job_id: JobId, *, of_everybody: bool) -> Job:
+        """One job, in one query: a hidden job takes no longer than a missing one.
+
+        Raises:
+            NotFoundError: There is no such job, or it does not show to the principal.
+
+        Access:
+            As for `unfinished_jobs`, also where the document was deleted meanwhile.
+        """
+        query = _jobs(principal, of_everybody=of_everybody).where(JobRow.id == job_id)
+        with self._database.read() as session:
+            row = session.scalar(query)
+        if row is None:
+            raise NotFoundError(f"no job {job_id}")
+        return to_job(row)
+
+
+def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
+    query = (
+        select(JobRow)
+        .outerjoin(DocumentRow, DocumentRow.id == JobRow.document_id)
+        .outerjoin(SourceRow, (SourceRow.id == JobRow.source_id) & SourceRow.removed_at.is_(None))
+    )
+    if of_everybody:
+        return query
+    mine = JobRow.requested_by == principal.user_id
+    about_document = readable_by(principal) & (mine | (DocumentRow.owner == principal.user_id))
+    about_source = JobRow.document_id.is_(None) & (mine | (SourceRow.owner == principal.user_id))
+    return query.where(about_document | about_source)
 
 
 def _present_sources() -> Select[SourceRow]:

@@ -62,6 +62,7 @@ PLACES = (
     Place("sessions.user_id", Fate.DELETED),
     Place("conversation_turns.user_id", Fate.DELETED),
     Place("feedback.user_id", Fate.DELETED),
+    Place("token_use.user_id", Fate.DELETED),
     Place("idempotency.body", Fate.DELETED, Form.JSON),
     Place("sources.owner", Fate.HANDED_OVER),
     Place("sources.allow", Fate.TAKEN_OUT, Form.JSON),
@@ -84,7 +85,7 @@ WITHOUT_PERSONS = frozenset(
         *("idempotency.key", "idempotency.request_hash"),  # hashes
         *("audit.event", "audit.request_id", "audit.body", "audit.commitments"),
         *("audit.previous_hash", "audit.hash", "audit_parts.part", "audit_parts.salt"),
-        *("outbox.task", "outbox.job_id"),
+        *("outbox.task", "outbox.job_id", "token_use.day"),
         *("indexes.name", "indexes.fingerprint", "indexes.languages", "indexes.state"),
         *("jobs.id", "jobs.kind", "jobs.document_id", "jobs.source_id", "jobs.run_id", "jobs.state"),
         *("jobs.active_key", "jobs.lease_token", "jobs.error_code", "jobs.error_message"),

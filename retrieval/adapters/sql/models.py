@@ -384,3 +384,13 @@ class IdempotencyRow(Table):
     status: Mapped[int]
     body: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+
+
+class TokenUseRow(Table):
+    """Tokens that a user's questions cost on one day (`YYYY-MM-DD`, UTC), what is under way included."""
+
+    __tablename__ = "token_use"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    tokens: Mapped[int] = mapped_column(BigInteger)

@@ -10,6 +10,11 @@ from retrieval.adapters.sql.models import AclEntryRow, DocumentRow
 
 def visible_to(principal: Principal) -> ColumnElement[bool]:
     """Condition on `DocumentRow`: not deleted, and readable by the principal."""
+    return and_(DocumentRow.deleted_at.is_(None), readable_by(principal))
+
+
+def readable_by(principal: Principal) -> ColumnElement[bool]:
+    """Condition on `DocumentRow`: readable by the principal, deleted or not."""
     ids = sorted(principal.ids)
 
     def named(effect: str) -> ColumnElement[bool]:
@@ -19,8 +24,4 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
             AclEntryRow.principal_id.in_(ids),
         )
 
-    return and_(
-        DocumentRow.deleted_at.is_(None),
-        ~named("deny"),
-        or_(DocumentRow.owner == principal.user_id, named("allow")),
-    )
+    return and_(~named("deny"), or_(DocumentRow.owner == principal.user_id, named("allow")))

@@ -11,9 +11,10 @@ from retrieval.adapters.sql.feedback import SqlFeedback
 from retrieval.query import Query
 from retrieval.wiring import utc_now
 from serving.answer import Question
+from serving.answering import whole
 from serving.conversations import Conversations
 from serving.http import schemas
-from serving.http.dependencies import Asker, RequestId, Searcher, TheDesk
+from serving.http.dependencies import AnswerMetrics, Asker, HoldsAnswerSlot, RequestId, Searcher, TheDesk
 from serving.http.idempotency import IdempotentRoute
 from serving.http.rendering import answer_out, filters_from, search_out
 from serving.http.streaming import EVENT_STREAM, answer_stream, respond
@@ -34,9 +35,14 @@ def search(
     return search_out(result, took_ms=took_ms, request_id=request_id, explain=body.explain)
 
 
-@router.post("/answers", response_model=schemas.AnswerOut, responses=EVENT_STREAM)
+@router.post(
+    "/answers",
+    response_model=schemas.AnswerOut,
+    responses=EVENT_STREAM,
+    dependencies=[HoldsAnswerSlot],
+)
 def answers(
-    body: schemas.AnswerIn, desk: TheDesk, caller: Asker, request_id: RequestId
+    body: schemas.AnswerIn, desk: TheDesk, counted: AnswerMetrics, caller: Asker, request_id: RequestId
 ) -> schemas.AnswerOut | StreamingResponse:
     """Answer a question from what the caller may read; with `stream`, as server-sent events.
 
@@ -55,11 +61,10 @@ def answers(
         mode=body.mode,
         request_id=request_id,
     )
+    events = counted(desk.answering.ask(question))
     if body.stream:
-        events = desk.answering.ask(question)
         return respond(answer_stream(events, request_id=request_id, conversation_id=conversation_id))
-    answer = desk.answering.answer(question)
-    return answer_out(answer, request_id=request_id, conversation_id=conversation_id)
+    return answer_out(whole(events), request_id=request_id, conversation_id=conversation_id)
 
 
 @writes.post("/feedback", status_code=204)

@@ -16,8 +16,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from retrieval.access import Principal
 from retrieval.errors import InvalidQueryError
 from serving.answer import Question, ReasoningEffort, Turn
+from serving.answering import whole
 from serving.http import schemas
-from serving.http.dependencies import Asker, RequestId, TheDesk
+from serving.http.dependencies import AnswerMetrics, Asker, HoldsAnswerSlot, RequestId, TheDesk
 from serving.http.errors import ModelNotFoundError
 from serving.http.openai_replies import MODEL_ID, completion, completion_stream, model_object
 from serving.http.streaming import EVENT_STREAM, respond
@@ -40,23 +41,28 @@ def get_model(model: str, caller: Asker) -> dict[str, object]:  # noqa: ARG001  
     return model_object()
 
 
-@router.post("/chat/completions", response_model=None, responses=EVENT_STREAM)
+@router.post("/chat/completions", response_model=None, responses=EVENT_STREAM, dependencies=[HoldsAnswerSlot])
 def complete_chat(
-    body: schemas.ChatIn, request: Request, desk: TheDesk, caller: Asker, request_id: RequestId
+    body: schemas.ChatIn,
+    request: Request,
+    desk: TheDesk,
+    counted: AnswerMetrics,
+    caller: Asker,
+    request_id: RequestId,
 ) -> JSONResponse | StreamingResponse:
     """Answer the last user message from what the caller may read, with citations as annotations."""
     _check_model(body.model)
     question = _question(body, caller, request_id)
     base = str(request.base_url).rstrip("/")
     created = int(time.time())
+    events = counted(desk.answering.ask(question))
     if body.stream:
         with_usage = body.stream_options is not None and body.stream_options.include_usage
         pieces: Iterator[str] = completion_stream(
-            desk.answering.ask(question), request_id, created, base=base, with_usage=with_usage
+            events, request_id, created, base=base, with_usage=with_usage
         )
         return respond(pieces)
-    answer = desk.answering.answer(question)
-    return JSONResponse(completion(answer, request_id, created, base=base))
+    return JSONResponse(completion(whole(events), request_id, created, base=base))
 
 
 def _question(body: schemas.ChatIn, caller: Principal, request_id: str) -> Question:

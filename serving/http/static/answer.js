@@ -131,8 +131,11 @@ function notices(answer) {
     shown.push(notice("nothing", "Not found in what you can read", words));
   }
   if (answer.fallback_reason) {
-    const words = h("p", {}, "These are extracts, word for word from the documents. Ask again later for a written answer.");
-    shown.push(notice("alert", "Answered with extracts, because the model is unavailable", words, "warn"));
+    const spent = answer.fallback_reason === "token_budget_spent";
+    const when = spent ? "Written answers are there again tomorrow (UTC)." : "Ask again later for a written answer.";
+    const why = spent ? "today's allowance for written answers is used up" : "the model is unavailable";
+    const words = h("p", {}, `These are extracts, word for word from the documents. ${when}`);
+    shown.push(notice("alert", `Answered with extracts, because ${why}`, words, "warn"));
   }
   if (answer.conflicts?.length) {
     const list = h("ul", {}, answer.conflicts.map((conflict) => h("li", { dir: "auto" }, conflict)));

@@ -13,7 +13,7 @@ from retrieval.access import UserId
 from retrieval.errors import CatalogueUnavailableError
 from serving.desk import Desk
 from serving.http.app import UnguardedRouteError, _refuse_unguarded, create_app
-from serving.http.limits import RequestBudget
+from serving.limits import Limits, Quota
 from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 from tests.desks import LOOPBACK, client_of
 
@@ -180,7 +180,7 @@ def test_no_groups_no_hits(app: FastAPI, desk: Desk, monkeypatch: pytest.MonkeyP
 
 def test_too_many_requests_are_told_to_wait(desk: Desk) -> None:
     """Each caller has a budget of its own."""
-    app = create_app(desk, budget=RequestBudget(burst=3, per_second=0.1))
+    app = create_app(desk, limits=Limits(user=Quota("user", burst=3, per_second=0.1)))
     replies = [client_of(app).get("/api/v1/whoami") for _ in range(4)]
     assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
     assert int(replies[-1].headers["Retry-After"]) >= 1

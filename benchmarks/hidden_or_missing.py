@@ -1,0 +1,245 @@
+"""Can somebody tell by the time of a refusal whether a thing is hidden or missing?
+
+    python -m benchmarks.hidden_or_missing --pairs 2000
+
+Asks every route that takes an id, as somebody who may not see the thing, for a hidden one and for one that does not
+exist, in turns of random order, and searches for words of hidden documents and for words that nobody wrote. The
+figure is the area under the ROC curve of a classifier by time alone, turned so that it is at least 0.5: 0.5 is
+guessing, the bar is 0.55. Requests do not pass a network here, which makes the attack easier than it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+
+from benchmarks.machine import load, machine_facts
+from retrieval.access import Acl, Principal, PrincipalId, UserId
+from retrieval.adapters.sql.corpus import DocumentFilter
+from retrieval.adapters.sql.jobs import JobRequest
+from retrieval.jobs import JobKind
+from retrieval.settings import load_settings
+from serving.cli.in_process import BASE_URL, InProcessTransport
+from serving.desk import Desk
+from serving.embedded import open_embedded, request_docs_sync
+from serving.http.app import create_app
+from serving.limits import UNLIMITED
+from serving.scopes import ALL_SCOPES
+from serving.sources import NewSource, Sources
+
+BAR = 0.55
+ROOT = Path(__file__).parent.parent
+OUTSIDER = UserId("jonas.weidler")
+KEEPER = UserId("mara.lindqvist")
+
+NOTHING_HIDDEN = {
+    "user_id": "whoever may ask sees every user",
+    "name": "whoever may ask sees every index",
+    "model": "everybody sees the one model",
+}
+"""Parameters of paths that name nothing which is hidden from somebody who may use the route."""
+
+BODIES: dict[tuple[str, str], Any] = {
+    ("PUT", "/api/v1/documents/{document_id}/acl"): {"allow": ["everyone"]},
+    ("PATCH", "/api/v1/sources/{source_id}"): {"paused": True},
+    ("POST", "/api/v1/sources/{source_id}/reindex"): {},
+    ("POST", "/api/v1/keys/{key_id}/rotate"): {},
+}
+
+IN_BODIES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("PUT", "/api/v1/documents"): ("source_id", {"external_id": "x", "text": "y"}),
+    ("POST", "/api/v1/access/explain"): ("document_id", {"user_id": OUTSIDER}),
+}
+"""Routes that take the id in their body: its field, and the rest."""
+
+WORDS = (("Larkspur", "Sparklur"), ("Quillback", "Killquabc"), ("Ostrel", "Lestor"))
+"""Words of hidden documents, and words of the same letters that nobody wrote."""
+
+Ask = Callable[[str], httpx.Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that takes an id of something that can be hidden.
+
+    Attributes:
+        parameter: What the id is one of: `document_id`, `source_id`, `job_id`, `key_id`.
+        body: The rest of its body, None without one.
+        in_body: Whether the id stands in the body.
+    """
+
+    method: str
+    path: str
+    parameter: str
+    body: Mapping[str, Any] | None = None
+    in_body: bool = False
+
+    def ask(self, client: Any, id_: str) -> Any:
+        """The reply about this id."""
+        body = {**(self.body or {}), self.parameter: id_} if self.in_body else self.body
+        return client.request(self.method, self.path.replace(f"{{{self.parameter}}}", id_), json=body)
+
+
+def routes_with_ids(app: FastAPI) -> list[Route]:
+    """Every route of an application that takes an id of something that can be hidden."""
+    found = []
+    for path, operations in app.openapi()["paths"].items():
+        names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+        for method in (name.upper() for name in operations):
+            if (method, path) in IN_BODIES:
+                field, rest = IN_BODIES[method, path]
+                found.append(Route(method, path, field, rest, in_body=True))
+            elif len(names) == 1 and names[0] not in NOTHING_HIDDEN:
+                found.append(Route(method, path, names[0], BODIES.get((method, path))))
+    return found
+
+
+def hidden_ids(desk: Desk) -> dict[str, list[str]]:
+    """Ids of things that `OUTSIDER` may not see, by the parameter that takes them.
+
+    Makes a source, a key and jobs of somebody else; the documents are those of the handbook's closed folders.
+    """
+    insider = Principal(UserId("insider"), frozenset({PrincipalId("group:hr"), PrincipalId("group:board")}))
+    documents = [
+        document.id
+        for folder in ("hr-restricted/", "board/")
+        for document in desk.corpus.documents(
+            insider, DocumentFilter(path_prefix=folder), after=None, limit=100
+        )
+    ]
+    keeper = Principal(KEEPER, frozenset(), ALL_SCOPES)
+    new = NewSource(name=f"{uuid.uuid4()}", kind="push", location="", acl=Acl(KEEPER))
+    source = Sources(desk).create(keeper, new, request_id="benchmark")
+    jobs = [
+        desk.jobs.accept(JobRequest(JobKind.INDEX, KEEPER, "benchmark", document_id=id_)) for id_ in documents
+    ]
+    key, _ = desk.directory.create_key(KEEPER, name="k", scopes=["search"], expires_at=None)
+    return {
+        "document_id": list(documents),
+        "source_id": [source.id],
+        "job_id": [job.id for job in jobs],
+        "key_id": [key.id],
+    }
+
+
+def area_under_curve(hidden: Sequence[float], missing: Sequence[float]) -> float:
+    """How well a threshold on the time tells the two apart: 0.5 by guessing, 1.0 always.
+
+    >>> area_under_curve([3.0, 4.0], [1.0, 2.0])
+    1.0
+    >>> area_under_curve([1.0, 2.0], [1.0, 2.0])
+    0.5
+    """
+    others = np.sort(missing)
+    below = np.searchsorted(others, hidden, side="left") + np.searchsorted(others, hidden, side="right")
+    area = float(below.mean()) / 2 / len(others)
+    return max(area, 1 - area)
+
+
+def measure(
+    ask: Ask, hidden: Callable[[], str], missing: Callable[[], str], n_pairs: int
+) -> dict[str, float]:
+    """Times of interleaved pairs, as the area under the curve and medians in milliseconds."""
+    order, spent_s = random.Random(20261130), ([], [])  # type: tuple[random.Random, tuple[list[float], list[float]]]
+    for _ in range(n_pairs):
+        pair = [(0, hidden()), (1, missing())]
+        order.shuffle(pair)
+        for kind, id_ in pair:
+            began = time.perf_counter()
+            ask(id_)
+            spent_s[kind].append(time.perf_counter() - began)
+    medians = [round(float(np.median(each)) * 1000, 3) for each in spent_s]
+    return {"auc": round(area_under_curve(*spent_s), 4), "hidden_ms": medians[0], "missing_ms": medians[1]}
+
+
+@contextmanager
+def opened_sample() -> Iterator[Desk]:
+    """A desk over the sample handbook, which asks for keys, in a folder that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(
+            data=Path(folder) / "state",
+            docs=ROOT / "sample" / "handbook",
+            directory=ROOT / "sample" / "directory.toml",
+            identity="keys",
+        )
+        with open_embedded(settings) as embedded:
+            request_docs_sync(settings, embedded.desk)
+            _wait(embedded.desk)
+            yield embedded.desk
+
+
+def main() -> None:
+    """Measure every route and print a line for each, then a JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=2000)
+    n_pairs = parser.parse_args().pairs
+    with opened_sample() as desk:
+        scopes = ALL_SCOPES - {"admin", "act-as"}
+        key = desk.directory.create_key(OUTSIDER, name="k", scopes=scopes, expires_at=None)[1]
+        app = create_app(desk, limits=UNLIMITED)
+        ids = hidden_ids(desk)
+        _wait(desk)
+        transport = InProcessTransport(app)
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(transport=transport, base_url=BASE_URL, headers=headers, timeout=60) as client:
+            found = {f"{r.method} {r.path}": _measured(r, client, ids, n_pairs) for r in routes_with_ids(app)}
+            found |= {f"search {word}": _searched(client, word, other, n_pairs) for word, other in WORDS}
+    print(
+        json.dumps({"machine": machine_facts(), "load": load(), "pairs": n_pairs, "routes": found}, indent=1)
+    )
+
+
+def _measured(
+    route: Route, client: httpx.Client, ids: Mapping[str, Sequence[str]], n_pairs: int
+) -> dict[str, float]:
+    hidden = cycle(ids[route.parameter])
+    for _ in range(20):
+        assert route.ask(client, next(hidden)).status_code == httpx.codes.NOT_FOUND
+    figures = measure(
+        lambda id_: route.ask(client, id_), lambda: next(hidden), lambda: str(uuid.uuid4()), n_pairs
+    )
+    return _told(f"{route.method} {route.path}", figures)
+
+
+def _searched(client: httpx.Client, word: str, other: str, n_pairs: int) -> dict[str, float]:
+    """A number after each word keeps a cache of questions out of it."""
+    numbers = random.Random(7)
+
+    def ask(query: str) -> httpx.Response:
+        return client.post("/api/v1/search", json={"query": query})
+
+    def numbered(text: str) -> Callable[[], str]:
+        return lambda: f"{text} {numbers.randrange(1000, 10_000)}"
+
+    return _told(f"search {word}", measure(ask, numbered(word), numbered(other), n_pairs))
+
+
+def _told(name: str, figures: dict[str, float]) -> dict[str, float]:
+    verdict = "ok" if figures["auc"] <= BAR else "OVER"
+    print(
+        f"{figures['auc']:.3f} {verdict:<4} {figures['hidden_ms']:.2f} / {figures['missing_ms']:.2f} ms  {name}"
+    )
+    return figures
+
+
+def _wait(desk: Desk) -> None:
+    while desk.jobs.unfinished():
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()
