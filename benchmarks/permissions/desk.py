@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from ingest.document import Block, BlockKind, ChunkDraft, Extraction, Intake, ParsedDocument
+from ingest.document import Block, BlockKind, ChunkDraft, Extraction, FoundFile, Intake, ParsedDocument
 from ingest.errors import CorruptError
 from ingest.pipeline import Pipeline, PipelineSettings
 from retrieval.access import Acl, Principal, PrincipalId, UserId
@@ -27,8 +27,11 @@ from retrieval.indexes import Encoders
 from retrieval.jobs import Job, JobKind
 from retrieval.settings import load_settings
 from retrieval.wiring import indexes_of, open_corpus, utc_now
+from serving.answer import GenerationRequest, GeneratorInfo
+from serving.answering import Answering, AnsweringSettings
 from serving.desk import Desk
 from serving.documents import Documents, Push
+from serving.extractive import ExtractiveGenerator
 from serving.http.app import create_app
 from serving.http.limits import RequestBudget
 from serving.scopes import ALL_SCOPES
@@ -38,8 +41,11 @@ from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
 from workers.wiring import open_toolbox
 
-UNREADABLE = "%corrupt%"
+UNREADABLE = "%unreadable%"
 """A text that begins like this cannot be parsed."""
+
+INSIDE = "\n%inside%\n"
+"""What follows is a file found inside: its name in the first line, its text below."""
 
 _NO_BUDGET = RequestBudget(burst=1e9, per_second=1e9)
 
@@ -49,26 +55,57 @@ class ParagraphExtractor:
 
     def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """See `Extractor.extract`."""
-        text = path.read_text(encoding="utf-8")
+        text, _, inside = path.read_text(encoding="utf-8").partition(INSIDE)
         if text.startswith(UNREADABLE):
             raise CorruptError("the file is damaged")
+        found: tuple[FoundFile, ...] = ()
+        if inside and intake is not None:
+            inner, _, content = inside.partition("\n")
+            kept = intake.folder / "member-0"
+            kept.write_text(content, encoding="utf-8")
+            found = (FoundFile(inner, kept.stat().st_size, path=kept),)
         blocks, chunks, start = [], [], 0
         for position, paragraph in enumerate(text.split("\n\n")):
             end = start + len(paragraph)
             blocks.append(Block(BlockKind.PARAGRAPH, start, end))
             chunks.append(ChunkDraft(position, start, end, paragraph, (), None, "", len(paragraph.split())))
             start = end + 2
-        return Extraction(ParsedDocument("text/plain", title, text, tuple(blocks), "en"), tuple(chunks))
+        document = ParsedDocument("text/plain", title, text, tuple(blocks), "en")
+        return Extraction(document, tuple(chunks), found)
 
     def close(self) -> None:
         """See `Extractor.close`."""
 
 
+class PromptKeeper:
+    """Implements `serving.ports.Generator`: quotes its first source, and keeps what it was given."""
+
+    info = GeneratorInfo("keeper", "1", "vllm")
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self.requests: list[GenerationRequest] = []
+
+    def generate(self, request: GenerationRequest) -> Iterator[str]:
+        """See `Generator.generate`."""
+        self.requests.append(request)
+        source = request.context.sources[0]
+        yield f"{source.hit.passage.text.partition('. ')[0].rstrip('.')} [{source.marker}]."
+
+    def probe(self, *, timeout_s: float) -> None:
+        """See `Generator.probe`."""
+
+
 @dataclass(frozen=True)
 class Bench:
-    """A desk and its application, which asks for API keys; nothing works on its jobs but `work`."""
+    """A desk and its application, which asks for API keys; nothing works on its jobs but `work`.
+
+    Attributes:
+        model: Answers that are not asked for as extracts come from it.
+    """
 
     desk: Desk
+    model: PromptKeeper
     app: FastAPI
     toolbox: Toolbox
     pipeline: Pipeline
@@ -80,7 +117,9 @@ class Bench:
         )
         return created.id
 
-    def push(self, source_id: SourceId, external_id: str, text: str, acl: Acl, *, title: str = "") -> Job:
+    def push(
+        self, source_id: SourceId, external_id: str, text: str, acl: Acl | None, *, title: str = ""
+    ) -> Job:
         """Push a document as the source's owner would; `work` brings it in."""
         owner = self.desk.corpus.source(source_id).default_acl.owner
         push = Push(source_id, external_id, text.encode(), title=title, acl=acl)
@@ -106,16 +145,23 @@ class Bench:
         return secret
 
     def work(self) -> int:
-        """Do every index job that waits, in order; how many there were. The index is up to date then."""
-        waiting = sorted(self.toolbox.jobs.unfinished_of(JobKind.INDEX), key=lambda job: job.created_at)
-        for job in waiting:
-            self.work_on(job.id)
-        return len(waiting)
+        """Do every index job, those that come of others too; how many. The index is up to date then."""
+        n_done = 0
+        while waiting := self.waiting():
+            for job in waiting:
+                self.work_on(job.id)
+            n_done += len(waiting)
+        return n_done
+
+    def waiting(self) -> list[Job]:
+        """Index jobs that wait, oldest first."""
+        return sorted(self.toolbox.jobs.unfinished_of(JobKind.INDEX), key=lambda job: job.created_at)
 
     def work_on(self, job_id: JobId) -> None:
         """Do one index job; a document that cannot be parsed fails as it would on a worker."""
         lease = self.toolbox.jobs.claim(job_id, lease_s=600)
-        assert lease is not None
+        if lease is None:  # cancelled by the job before
+            return
         try:
             self.pipeline.index_document(lease, heartbeat=lambda *_: True)
         except RefdeskError as error:
@@ -146,4 +192,16 @@ def open_bench(folder: Path, *, index_url: str = "") -> Iterator[Bench]:
             settings=PipelineSettings(folder / "scratch", "paragraphs"),
         )
         desk = stack.enter_context(open_desk(settings, corpus))
-        yield Bench(desk, create_app(desk, budget=_NO_BUDGET), toolbox, pipeline)
+        model = PromptKeeper()
+        answering = Answering(
+            search=desk.search,
+            corpus=desk.corpus,
+            embedder=corpus.embedder,
+            sparse=corpus.sparse,
+            audit=desk.audit,
+            model=model,
+            extractive=ExtractiveGenerator(),
+            settings=AnsweringSettings(),
+        )
+        desk = replace(desk, answering=answering)
+        yield Bench(desk, model, create_app(desk, budget=_NO_BUDGET), toolbox, pipeline)
