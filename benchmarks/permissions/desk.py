@@ -19,6 +19,9 @@ from ingest.document import Block, BlockKind, ChunkDraft, Extraction, FoundFile,
 from ingest.errors import CorruptError
 from ingest.pipeline import Pipeline, PipelineSettings
 from retrieval.access import Acl, Principal, PrincipalId, UserId
+from retrieval.adapters.bm25 import EdgeBm25
+from retrieval.adapters.folder_blobs import FolderBlobs
+from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import MembershipRow, UserRow
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import JobId, SourceId
@@ -26,7 +29,7 @@ from retrieval.errors import RefdeskError
 from retrieval.indexes import Encoders
 from retrieval.jobs import Job, JobKind
 from retrieval.settings import load_settings
-from retrieval.wiring import indexes_of, open_corpus, utc_now
+from retrieval.wiring import Corpus, indexes_of, utc_now
 from serving.answer import GenerationRequest, GeneratorInfo
 from serving.answering import Answering, AnsweringSettings
 from serving.desk import Desk
@@ -174,13 +177,16 @@ class Bench:
 @contextmanager
 def open_bench(folder: Path, *, index_url: str = "") -> Iterator[Bench]:
     """An empty desk in a folder, its index there or on the Qdrant server at a URL."""
+    folder.mkdir(parents=True, exist_ok=True)
     settings = load_settings(data=folder, identity="keys", index_url=index_url)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_corpus(settings))
-        embedder = HashingEmbedder()
-        indexes = indexes_of(settings, opened.database, [Encoders(embedder, opened.sparse)])
+        database = Database(settings.database_url)
+        stack.callback(database.close)
+        database.migrate()
+        embedder, sparse = HashingEmbedder(), EdgeBm25()
+        indexes = indexes_of(settings, database, [Encoders(embedder, sparse)])
         stack.callback(indexes.close)
-        corpus = replace(opened, embedder=embedder, indexes=indexes)
+        corpus = Corpus(database, FolderBlobs(folder / "blobs"), embedder, sparse, indexes)
         toolbox = stack.enter_context(open_toolbox(settings, corpus, WorkerSettings()))
         pipeline = Pipeline(
             store=toolbox.store,
