@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.permissions.hunting import noticed
 from benchmarks.permissions.judging import Report
+from benchmarks.permissions.mutants import MUTANTS
 from benchmarks.permissions.run import run
 from tests.services import servers
 
@@ -49,6 +51,17 @@ def compare(n_checks: int, seed: int, index: str) -> Report:
     return total
 
 
+def hunt() -> int:
+    """Put every defect in, one after the other, and print who noticed; 1 when nobody did."""
+    missed = 0
+    for name in MUTANTS:
+        by = noticed(name)
+        missed += not by
+        print(f"{name:28}  {by or 'NOT NOTICED'}", flush=True)
+    print(f"{len(MUTANTS) - missed} of {len(MUTANTS)} noticed")
+    return 1 if missed else 0
+
+
 def main() -> int:
     """Run, and print what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -56,7 +69,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--index", choices=("edge", "server"), default="edge")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--mutants", action="store_true")
     given = parser.parse_args()
+    if given.mutants:
+        return hunt()
     report = compare(given.checks, given.seed, given.index)
     for surface, n_checks in sorted(report.checks.items()):
         print(f"{n_checks:>10,}  {surface}")
