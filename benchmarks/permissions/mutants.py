@@ -183,7 +183,11 @@ MUTANTS: dict[str, Mutant] = {
         "serving.http.identity:_acted_for", "require(caller, [Scope.ACT_AS])", "None", "matrix", "whoami"
     ),
     "acting for nobody known": Mutant(
-        "serving.http.identity:_acted_for", "if groups is None:", "if False:", "matrix", "whoami"
+        "serving.http.identity:_acted_for",
+        "groups is None:",
+        "(groups := groups or frozenset()) is None:",
+        "matrix",
+        "whoami",
     ),
     "scope not asked for": Mutant(
         "serving.http.identity:Requires.__call__",
