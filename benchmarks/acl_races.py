@@ -15,7 +15,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -99,6 +99,10 @@ class TimedCorpus:
         ids = list(chunk_ids)
         self._asked.at = time.monotonic()
         return self._corpus.passages(ids)
+
+    def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
+        """See `CorpusReader.readable`."""
+        return self._corpus.readable(document_ids, principal)
 
 
 @dataclass(frozen=True)

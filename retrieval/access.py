@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NewType
 
 UserId = NewType("UserId", str)
@@ -109,6 +109,20 @@ def narrowed(acl: Acl, bound: Acl) -> Acl:
     if EVERYONE in acl.allow:
         allow |= bound.allow
     return Acl(bound.owner, allow, acl.deny | bound.deny)
+
+
+def common(acl: Acl, other: Acl) -> Acl:
+    """The list of `acl` without anybody whom `other` does not let in; what it permits, both permit.
+
+    Lists are compared name by name, as in `narrowed`. The owner is that of `acl`, and is denied unless `other`
+    lets it in by its own name or everyone.
+    """
+    owner = user_principal(acl.owner)
+    named = other.allow | {user_principal(other.owner)}
+    both = narrowed(replace(acl, allow=acl.allow | {owner}), replace(other, allow=named))
+    denied = both.deny if EVERYONE in named or owner in named else both.deny | {owner}
+    allow = both.allow if owner in acl.allow else both.allow - {owner}
+    return Acl(acl.owner, allow, denied)
 
 
 def filter_for(principal: Principal) -> AccessFilter:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.access import AccessFilter
+from retrieval.access import AccessFilter, Principal
 from retrieval.corpus import ChunkId, DocumentId, Passage, SourceId
 from retrieval.query import Legs, SearchFilters, SearchMode
 
@@ -229,6 +229,14 @@ class CorpusReader(Protocol):
 
         Raises:
             CatalogueUnavailableError: The catalogue did not answer; nothing may be shown then.
+        """
+        ...
+
+    def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
+        """Those of the documents that are there and that the principal may read, as committed now.
+
+        Raises:
+            CatalogueUnavailableError: The catalogue did not answer.
         """
         ...
 

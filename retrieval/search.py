@@ -6,9 +6,9 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -143,6 +143,9 @@ class Search:
             for candidate in candidates
             if candidate.chunk_id in passages and permits(passages[candidate.chunk_id].acl, principal)
         ]
+        successors = {hit.passage.superseded_by for hit in hits if hit.passage.superseded_by is not None}
+        shown = self._corpus.readable(successors, principal) if successors else frozenset()
+        hits = [_naming(hit, shown) for hit in hits]
         hits.sort(key=lambda hit: (-hit.score, hit.passage.chunk_id))
         return hits, len(passages) < len(candidates)
 
@@ -221,6 +224,13 @@ def demote_superseded(hits: Sequence[Hit]) -> list[Hit]:
         return (rank, 0) if successor is None else (max(rank, last_of[successor]), 1)
 
     return [hit for _, hit in sorted(enumerate(hits), key=place)]
+
+
+def _naming(hit: Hit, shown: Collection[DocumentId]) -> Hit:
+    """The hit, whose successor is named only if it is shown: a hidden one and none are the same."""
+    if hit.passage.superseded_by is None or hit.passage.superseded_by in shown:
+        return hit
+    return replace(hit, passage=replace(hit.passage, superseded_by=None))
 
 
 def _highlighted(hit: Hit, query: str) -> Hit:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from ingest.ports import FoundDocument, Lineage
 from retrieval.adapters.sql import families, jobs
-from retrieval.adapters.sql.acls import inherited_acl, write_acl
+from retrieval.adapters.sql.acls import inherited_acl, state_acl
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.models import DocumentRow
 from retrieval.adapters.sql.rows import batches, read_acls
@@ -40,7 +40,8 @@ def take_in(
         row.modified_at = parent.modified_at
         if row.deleted_at is not None:
             row.acl_origin, row.deleted_at = "source", None
-        write_acl(session, row, inherited_acl(session, row, acl))
+        is_newer = not is_settled or row.state != DocumentState.LIVE
+        state_acl(session, row, inherited_acl(session, row, acl), newer_text=is_newer)
         if not is_settled:
             _requeue(session, row, one, job, now)
     return families.bury(session, sorted(gone), now, requested_by=job.requested_by) if gone else []

@@ -24,7 +24,7 @@ from ingest.ports import (
 )
 from retrieval.access import Acl
 from retrieval.adapters.sql import families, jobs
-from retrieval.adapters.sql.acls import write_acl
+from retrieval.adapters.sql.acls import settle_acl, state_acl, waiting_acls
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import missed_by
 from retrieval.adapters.sql.jobs import Clock, JobRequest
@@ -73,7 +73,7 @@ class SqlDocumentStore:
         with self._database.read() as session:
             listed = (DocumentRow.source_id == source_id, DocumentRow.parent_id.is_(None))
             rows = list(session.scalars(select(DocumentRow).where(*listed)))
-            acls = read_acls(session, rows)
+            acls = read_acls(session, rows) | waiting_acls(session, rows)
         return {row.external_id: _to_known(row, acls[row.id]) for row in rows}
 
     def register(
@@ -91,7 +91,7 @@ class SqlDocumentStore:
                     row = _new_document(document_id, source, item, now)
                     session.add(row)
                     session.flush()
-                _take_over(session, row, source, item, now)
+                _take_over(session, row, source, item, now, newer_text=True)
                 row.state, row.deleted_at, row.attempts = DocumentState.QUEUED, None, 0
                 row.error_code, row.error_message, row.retryable = "", "", False
                 same_content = row.fingerprint == item.fingerprint
@@ -116,7 +116,8 @@ class SqlDocumentStore:
                 document_id = document_id_for(source.id, item.external_id)
                 row = session.get_one(DocumentRow, document_id, with_for_update=True)
                 row.fingerprint = item.fingerprint
-                if _take_over(session, row, source, item, now):
+                is_live = row.state == DocumentState.LIVE
+                if _take_over(session, row, source, item, now, newer_text=not is_live):
                     changed.append(document_id)
             changed += map(DocumentId, families.descendant_ids(session, changed))
         return changed
@@ -214,6 +215,7 @@ class SqlDocumentStore:
             if epoch is not None:
                 document.indexed_acl_epoch = epoch
             buried = [] if found is None else take_in(session, document, found, lease.job, now)
+            settle_acl(session, document)  # last: it goes for what is inside too, newer text or not
             replaced = _chunk_ids(session, [document.id], but=version_id)
             return Published(
                 replaced + _chunk_ids(session, buried),
@@ -416,9 +418,19 @@ def _new_document(
 
 
 def _take_over(
-    session: Session, row: DocumentRow, source: Source, item: ListedDocument, now: datetime
+    session: Session,
+    row: DocumentRow,
+    source: Source,
+    item: ListedDocument,
+    now: datetime,
+    *,
+    newer_text: bool,
 ) -> bool:
-    """Copy a listing's details onto a document. Returns whether its access list changed."""
+    """Copy a listing's details onto a document. Returns whether its access list changed.
+
+    Args:
+        newer_text: Whether the listing speaks of a text that is not live yet, which its list is meant for.
+    """
     row.source_title, row.url, row.tags, row.parent_id = item.title, item.url, list(item.tags), None
     if item.title:
         row.title = item.title
@@ -426,7 +438,7 @@ def _take_over(
     families.pass_on_details(session, row)
     if row.acl_origin == "manual":
         return False
-    return write_acl(session, row, item.acl or source.default_acl)
+    return state_acl(session, row, item.acl or source.default_acl, newer_text=newer_text)
 
 
 def _chunk_ids(

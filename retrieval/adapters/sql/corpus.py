@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import Session
@@ -33,6 +33,7 @@ from retrieval.corpus import (
     Source,
     SourceId,
     Version,
+    document_id_for,
 )
 from retrieval.errors import NotFoundError
 from retrieval.jobs import Job
@@ -75,8 +76,13 @@ class SqlCorpus:
         with self._database.read() as session:
             return {passage.chunk_id: passage for passage in _live_passages(session, ids)}
 
+    def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
+        """See `retrieval.ports.CorpusReader.readable`."""
+        with self._database.read() as session:
+            return _readable(session, document_ids, principal)
+
     def document(self, principal: Principal, document_id: DocumentId) -> Document:
-        """One document's record.
+        """One document's record. A successor that the principal may not read is not named.
 
         Raises:
             NotFoundError: It does not exist, is deleted, or may not be read by the principal.
@@ -87,12 +93,12 @@ class SqlCorpus:
             found = _documents(session, query)
         if not found or not permits(found[0].acl, principal):
             raise NotFoundError(f"no document {document_id}")
-        return found[0]
+        return self._without_hidden_successors(found, principal)[0]
 
     def documents(
         self, principal: Principal, narrow: DocumentFilter, *, after: tuple[str, str] | None, limit: int
     ) -> list[Document]:
-        """Documents in order of title and id.
+        """Documents in order of title and id. Successors that the principal may not read are not named.
 
         Args:
             after: Title and id of the last document of the page before, None for the first page.
@@ -102,7 +108,8 @@ class SqlCorpus:
         if after is not None:
             query = query.where(tuple_(DocumentRow.title, DocumentRow.id) > after)
         with self._database.read() as session:
-            return _documents(session, query.order_by(DocumentRow.title, DocumentRow.id).limit(limit))
+            found = _documents(session, query.order_by(DocumentRow.title, DocumentRow.id).limit(limit))
+        return self._without_hidden_successors(found, principal)
 
     def not_live(self, principal: Principal, *, limit: int) -> list[Document]:
         """Readable documents that failed, were given up on or are under way, in this order, newest first."""
@@ -115,6 +122,22 @@ class SqlCorpus:
         )
         with self._database.read() as session:
             return _documents(session, query)
+
+    def _without_hidden_successors(
+        self, documents: Sequence[Document], principal: Principal
+    ) -> list[Document]:
+        successors = {
+            each.id: document_id_for(each.source_id, each.superseded_by)
+            for each in documents
+            if each.superseded_by
+        }
+        shown = self.readable(set(successors.values()), principal) if successors else frozenset()
+        return [
+            replace(each, superseded_by="")
+            if each.id in successors and successors[each.id] not in shown
+            else each
+            for each in documents
+        ]
 
     def count_by_state(self, principal: Principal, narrow: DocumentFilter) -> dict[str, int]:
         """Number of documents by state, under the same conditions as `documents`."""
@@ -266,6 +289,16 @@ def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
     about_document = readable_by(principal) & (mine | (DocumentRow.owner == principal.user_id))
     about_source = JobRow.document_id.is_(None) & (mine | (SourceRow.owner == principal.user_id))
     return query.where(about_document | about_source)
+
+
+def _readable(
+    session: Session, document_ids: Collection[DocumentId], principal: Principal
+) -> frozenset[DocumentId]:
+    found: set[DocumentId] = set()
+    for batch in batches(sorted(document_ids), 500):
+        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible_to(principal))
+        found.update(DocumentId(id_) for id_ in session.scalars(query))
+    return frozenset(found)
 
 
 def _present_sources() -> Select[SourceRow]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from retrieval.access import Acl, narrowed
 from retrieval.adapters.sql import families, jobs
-from retrieval.adapters.sql.acls import write_acl
+from retrieval.adapters.sql.acls import state_acl, write_acl
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
 from retrieval.adapters.sql.models import DocumentRow, JobRow
@@ -234,4 +234,4 @@ def _take_over(
         return
     acl = pushed.acl or (pushed.source.default_acl if is_new else None)
     if acl is not None:
-        write_acl(session, row, acl)
+        state_acl(session, row, acl, newer_text=True)

@@ -1,0 +1,222 @@
+"""What a reply tells, against what the oracle lets be told."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.permissions.oracle import Paper
+from benchmarks.permissions.world import TOKEN, WORD, Viewer, World
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+RUN = 8
+"""Words in a row that count as text."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Something told that may not be, or not told that must be. `seed` and `step` find it again."""
+
+    seed: int
+    step: int
+    surface: str
+    viewer: str
+    what: str
+
+
+@dataclass
+class Report:
+    """How often it was looked, by surface, and what was found.
+
+    Attributes:
+        checks: Decisions that were compared: one for each document of a listing, one for a reply about one
+            thing, one for each reply that was searched for what is hidden.
+    """
+
+    checks: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+    @property
+    def n_checks(self) -> int:
+        """Over all surfaces."""
+        return self.checks.total()
+
+    def add(self, other: Report) -> None:
+        """Count another report in."""
+        self.checks += other.checks
+        self.requests += other.requests
+        self.violations += other.violations
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one viewer may be told now."""
+
+    papers: frozenset[str]
+    words: frozenset[str]
+    ids: frozenset[str]
+    runs: frozenset[tuple[str, ...]]
+
+
+class Judge:
+    """Compares replies with the oracle for a world as it is now."""
+
+    def __init__(self, world: World, report: Report) -> None:
+        """Judge this world and write to this report."""
+        self.world, self.report = world, report
+        self.surface, self.viewer = "", Viewer("")
+        self._sights: dict[str, Sight] = {}
+        self._runs: dict[tuple[str, ...], None] = {}
+        self._known_texts = 0
+        self.known_ids: set[str] = set()
+        self.askers: dict[str, str] = {}
+        self.said: defaultdict[str, list[str]] = defaultdict(list)
+        self.salts: dict[str, frozenset[str]] = {}
+
+    def turn(self) -> None:
+        """Something happened: what may be told has to be found out anew."""
+        self.world.look()
+        self._sights.clear()
+        for text in self.world.texts[self._known_texts :]:
+            self._runs |= dict.fromkeys((*runs_of(text.body), *runs_of(text.inside)))
+        self._known_texts = len(self.world.texts)
+        papers = {paper.document_id for paper in self.world.organisation.papers}
+        self.known_ids = (
+            papers | self.world.chunks.keys() | self.world.versions.keys() | self.world.jobs.keys()
+        )
+
+    def sight(self) -> Sight:
+        """What the viewer may be told."""
+        person = self.viewer.person
+        if person not in self._sights:
+            self._sights[person] = self._sight_of(person)
+        return self._sights[person]
+
+    def _sight_of(self, person: str) -> Sight:
+        papers = self.world.organisation.readable(person)
+        ids = {paper.document_id for paper in papers}
+        told = "\n".join(self._told_of(paper, ids) for paper in papers)
+        live = set(self.world.live_versions.values())
+        chunks = {
+            id_
+            for id_, (document, version) in self.world.chunks.items()
+            if document in ids and version in live
+        }
+        versions = {id_ for id_, document in self.world.versions.items() if document in ids}
+        jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
+        own = {job.id for job in self.world.jobs.values() if self.concerns(person, job.id)}
+        runs = frozenset(run for paper in papers if paper.live for run in runs_of(paper.live.body))
+        return Sight(
+            frozenset(ids),
+            frozenset(TOKEN.findall(told)),
+            frozenset(ids | chunks | versions | jobs | own),
+            runs,
+        )
+
+    def _told_of(self, paper: Paper, ids: Collection[str]) -> str:
+        body = paper.live.body if paper.live else ""
+        return "\n".join((paper.path, paper.title, paper.tag, body))
+
+    def concerns(self, person: str, job_id: str) -> bool:
+        """Whether a job is about work that somebody asked for or owns, and may still hear of."""
+        job = self.world.jobs[job_id]
+        paper = self.paper(job.document_id)
+        if paper is None:
+            return job.requested_by == person
+        return person in (job.requested_by, paper.owner) and self.world.organisation.admitted(person, paper)
+
+    def paper(self, document_id: str | None) -> Paper | None:
+        """The paper of this id."""
+        papers = self.world.organisation.papers
+        return next((paper for paper in papers if paper.document_id == document_id), None)
+
+    # --- verdicts
+
+    def check(self, is_right: bool, what: str, *, n: int = 1) -> None:
+        """Count checks, and note a violation unless it is right."""
+        self.report.checks[self.surface] += n
+        if not is_right:
+            self.report.violations.append(
+                Violation(self.world.seed, len(self.world.history), self.surface, str(self.viewer), what)
+            )
+
+    def listing(self, shown: Iterable[str], among: Collection[Paper], *, whole: bool = True) -> None:
+        """Compare the documents of a listing with those that should be in it.
+
+        Args:
+            shown: Document ids.
+            among: Papers that the listing would show to somebody who may read everything.
+            whole: Whether what must be reachable has to be there.
+        """
+        organisation, person = self.world.organisation, self.viewer.person
+        seen = set(shown)
+        allowed = {paper.document_id for paper in among if organisation.may(person, paper)}
+        needed = (
+            {paper.document_id for paper in among if organisation.must(person, paper)} if whole else set()
+        )
+        wrong = sorted(self._name(id_) for id_ in seen - allowed)
+        lacking = sorted(self._name(id_) for id_ in needed - seen)
+        self.check(not wrong, f"shows {wrong}", n=len(organisation.papers))
+        self.check(not lacking, f"lacks {lacking}", n=0)
+
+    def count(self, counted: int, among: Collection[Paper], what: str) -> None:
+        """Compare a number with that of the papers that may and must be counted."""
+        organisation, person = self.world.organisation, self.viewer.person
+        least = sum(organisation.must(person, paper) for paper in among)
+        most = sum(organisation.may(person, paper) for paper in among)
+        self.check(least <= counted <= most, f"{what}: {counted}, not {least} to {most}")
+
+    def one(self, reply: Any, paper: Paper | None, *, found: Collection[int] = (200,)) -> bool:
+        """Compare the reply about one document; whether it was shown."""
+        organisation, person = self.world.organisation, self.viewer.person
+        is_shown = reply.status_code in found
+        may = paper is not None and organisation.may(person, paper)
+        must = paper is not None and organisation.must(person, paper)
+        self.check(is_shown or reply.status_code == 404, f"{paper and paper.path}: {reply.status_code}")
+        self.check(not is_shown or may, f"shows {paper and paper.path}", n=0)
+        self.check(is_shown or not must, f"hides {paper and paper.path}", n=0)
+        return bool(is_shown)
+
+    def told(self, text: str, *, sent: Any = None) -> None:
+        """Search a reply for ids, words and runs of words that the viewer may not be told."""
+        text = text.replace("\\n", " ").lower()
+        given = json.dumps(sent).lower() if sent is not None else ""
+        sight = self.sight()
+        ids = {id_ for id_ in UUID.findall(text) if id_ in self.known_ids and id_ not in sight.ids}
+        leaked = sorted(id_ for id_ in ids if id_ not in given)
+        words = {
+            word
+            for word in TOKEN.findall(text)
+            if word in self.world.tokens and word not in sight.words and word not in given
+        }
+        foreign = sorted(word for word in words if self.askers.get(word) != self.viewer.person)
+        run = next(
+            (
+                run
+                for run in runs_of(text)
+                if run in self._runs and run not in sight.runs and " ".join(run) not in given
+            ),
+            None,
+        )
+        self.check(not leaked, f"tells ids {[self._name(id_) for id_ in leaked]}")
+        self.check(not foreign, f"tells words {foreign}", n=0)
+        self.check(run is None, f"tells {run}", n=0)
+
+    def _name(self, id_: str) -> str:
+        document = self.world.chunks.get(id_, (id_, ""))[0]
+        document = self.world.versions.get(document, document)
+        paper = self.paper(document)
+        if paper is not None:
+            return paper.path if document == id_ else f"a part of {paper.path}"
+        return f"job {id_}" if id_ in self.world.jobs else id_
+
+
+def runs_of(text: str) -> list[tuple[str, ...]]:
+    """Every run of `RUN` words in a text."""
+    words = WORD.findall(text.lower())
+    return list(zip(*(words[start:] for start in range(RUN)), strict=False))

@@ -1,0 +1,173 @@
+"""Who may read what, once more: a plain model of an organisation that shares no code with the desk.
+
+`may` is the most that anybody is let in to see, `must` the least that has to be reachable. They differ only while
+newer text of a document waits to be brought in, and for lists set by hand on what was found inside a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+EVERYONE = "group:everyone"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An access list: names with their prefix, the owner without."""
+
+    owner: str
+    allow: frozenset[str] = frozenset()
+    deny: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a document says in one version.
+
+    Attributes:
+        body: Paragraphs, one blank line apart.
+        inside_name, inside: Name and text of a file found inside, empty for none.
+        is_readable: Whether it can be parsed.
+    """
+
+    body: str
+    inside_name: str = ""
+    inside: str = ""
+    is_readable: bool = True
+
+    @property
+    def n_passages(self) -> int:
+        """Passages it is cut into."""
+        return len(self.body.split("\n\n"))
+
+
+@dataclass(eq=False)
+class Paper:
+    """A document as the organisation thinks of it.
+
+    Attributes:
+        listing: The list that was stated last.
+        before: Lists under which the live text was readable, while a newer text waits or could not be read.
+        sent, live: The text that was sent last, which is brought in sooner or later; the one that readers see.
+        is_in_work: Whether a job for it waits.
+        is_manual: Whether a person set the list, which a source does not change then.
+        parent: The document that it was found inside.
+    """
+
+    document_id: str
+    source: str
+    path: str
+    title: str
+    tag: str
+    listing: Listing
+    sent: Text | None = None
+    live: Text | None = None
+    before: list[Listing] = field(default_factory=list)
+    is_manual: bool = False
+    is_deleted: bool = False
+    is_in_work: bool = False
+    parent: Paper | None = None
+
+    def lists(self) -> list[Listing]:
+        """Every list that has to let somebody in."""
+        if self.parent is None:
+            return [self.listing, *self.before]
+        own = [self.listing] if self.is_manual else []
+        return [*self.parent.lists(), *own, *self.before]
+
+    @property
+    def owner(self) -> str:
+        """Who looks after it."""
+        return self.listing.owner if self.parent is None else self.parent.owner
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether exactly one list counts."""
+        by_parent = self.parent is None or (
+            self.parent.is_settled and not self.is_manual and not self.is_in_work
+        )
+        return by_parent and not self.before
+
+
+class Organisation:
+    """People, groups, sources and papers."""
+
+    def __init__(self) -> None:
+        """Nobody and nothing."""
+        self.groups_of: dict[str, set[str]] = {}
+        self.disabled: set[str] = set()
+        self.outer: dict[str, set[str]] = {}
+        self.sources: dict[str, str] = {}
+        self.papers: list[Paper] = []
+
+    def names(self, person: str) -> frozenset[str]:
+        """Every name by which a list can reach a person; somebody unknown is in no group but everyone."""
+        found = {f"user:{person}", EVERYONE}
+        todo = list(self.groups_of.get(person, ()))
+        while todo:
+            group = todo.pop()
+            if group not in found:
+                found.add(group)
+                todo.extend(self.outer.get(group, ()))
+        return frozenset(found)
+
+    def passes(self, person: str, listing: Listing) -> bool:
+        """Whether one list lets a person in."""
+        names = self.names(person)
+        for name in listing.deny:
+            if name in names:
+                return False
+        if person == listing.owner:
+            return True
+        return any(name in names for name in listing.allow)
+
+    def admitted(self, person: str, paper: Paper) -> bool:
+        """Whether every list lets a person in, deleted or not."""
+        return all(self.passes(person, listing) for listing in paper.lists())
+
+    def may(self, person: str, paper: Paper) -> bool:
+        """Whether a person may see that there is such a paper, and its live text."""
+        return not paper.is_deleted and self.admitted(person, paper)
+
+    def must(self, person: str, paper: Paper) -> bool:
+        """Whether a person has to be able to see it."""
+        return paper.is_settled and self.may(person, paper)
+
+    def readable(self, person: str) -> list[Paper]:
+        """Papers that a person may see."""
+        return [paper for paper in self.papers if self.may(person, paper)]
+
+    def inside(self, paper: Paper) -> Iterator[Paper]:
+        """Papers found inside one that are there now."""
+        return (each for each in self.papers if each.parent is paper and not each.is_deleted)
+
+    # --- what happens
+
+    def pushed(self, paper: Paper, text: Text, listing: Listing | None, default: Listing) -> None:
+        """A source's owner sends a text, perhaps with a list."""
+        if paper.is_deleted:
+            paper.is_deleted, paper.is_manual, paper.live, paper.before = False, False, None, []
+            paper.listing = listing or default
+        elif listing is not None and not paper.is_manual:
+            if paper.live is not None:
+                paper.before.append(paper.listing)
+            paper.listing = listing
+        paper.sent = text
+
+    def shared(self, paper: Paper, listing: Listing) -> None:
+        """A person sets the list by hand."""
+        paper.listing, paper.before, paper.is_manual = listing, [], True
+
+    def deleted(self, paper: Paper) -> None:
+        """A paper goes, with all that was found inside it."""
+        for each in list(self.inside(paper)):
+            self.deleted(each)
+        paper.is_deleted, paper.sent, paper.live, paper.before = True, None, None, []
+
+    def brought_in(self, paper: Paper) -> Text | None:
+        """The text that was sent last is read; gives it when it could be, and is live now."""
+        if paper.sent is None or not paper.sent.is_readable:
+            return None
+        paper.live, paper.before = paper.sent, []
+        return paper.live

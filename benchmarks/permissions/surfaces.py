@@ -1,0 +1,538 @@
+"""Every route that shows something of the corpus, asked in every way that makes it talk.
+
+`SURFACES` and `SILENT` together hold every route of the application; a new one fails a test until it is in one
+of them (tests/leaks/test_differential.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.permissions.judging import Judge
+from benchmarks.permissions.oracle import Paper
+from retrieval.access import Principal, PrincipalId, UserId, filter_for
+from retrieval.ports import IndexQuery
+from retrieval.query import SearchMode
+
+Surface = Callable[[Judge], None]
+Narrowing = tuple[Any, Callable[[Paper], bool]]
+"""What is asked for, and which papers fit it."""
+
+_DOCUMENT = "/api/v1/documents/{document_id}"
+_MOST = 200
+
+
+def _ask(judge: Judge, method: str, path: str, body: Any = None) -> Any:
+    """One request, searched for what may not be told; None when the viewer does not come in, rightly."""
+    world = judge.world
+    reply = world.ask(judge.viewer, method, path, body)
+    judge.report.requests += 1
+    if judge.viewer.person in world.organisation.disabled:
+        refused = 403 if judge.viewer.acts else 401
+        judge.check(reply.status_code == refused, f"{judge.viewer} is disabled, and gets {reply.status_code}")
+        judge.told(reply.text, sent=body)
+        return None
+    judge.check(reply.status_code < 500, f"{method} {path}: {reply.text[:200]}")
+    judge.told(reply.text + str(dict(reply.headers)), sent=[path, body])
+    return reply
+
+
+def _papers(judge: Judge) -> list[Paper]:
+    return judge.world.organisation.papers
+
+
+def _any_paper(judge: Judge) -> Paper:
+    return judge.world.dice.choice(_papers(judge))
+
+
+def _live(judge: Judge) -> list[Paper]:
+    return [paper for paper in _papers(judge) if paper.live is not None]
+
+
+def _words_of(judge: Judge, paper: Paper) -> str:
+    """A sentence of a paper, or its title: words that find it, if anything does."""
+    text = paper.live or paper.sent
+    sentences = text.body.replace("\n\n", " ").split(". ") if text else [paper.title]
+    return judge.world.dice.choice(sentences).rstrip(".")[:300]
+
+
+# --- search and answers
+
+
+def search(judge: Judge) -> None:
+    """Everything that may be found is, once the index has heard of it, and nothing else; facets count that."""
+    dice, paper = judge.world.dice, _any_paper(judge)
+    query = {"query": _words_of(judge, paper), "limit": _MOST, "explain": dice.random() < 0.5}
+    mode = dice.choice(("hybrid", "dense", "sparse"))
+    grouped = dice.random() < 0.7
+    reply = _ask(judge, "POST", "/api/v1/search", {**query, "mode": mode, "group_by_document": grouped})
+    if reply is None:
+        return
+    found = reply.json()
+    shown = {hit["document_id"] for hit in found["hits"]}
+    judge.listing(shown, _live(judge), whole=mode != "sparse" and judge.world.is_in_step)
+    if mode == "sparse" and judge.world.is_in_step and paper.live is not None:
+        judge.listing(shown & {paper.document_id}, [paper])
+    for name in ("source", "type", "language"):
+        counted = sum(found["facets"][name].values())
+        judge.check(counted == len(shown), f"facet {name} counts {counted} of {len(shown)}")
+
+
+def narrowed_search(judge: Judge) -> None:
+    """A filter never widens: ids, folders, sources and tags of hidden documents find nothing."""
+    dice, paper = judge.world.dice, _any_paper(judge)
+    others = [each.document_id for each in dice.sample(_papers(judge), min(5, len(_papers(judge))))]
+    narrowings: list[Narrowing] = [
+        ({"documents": others}, lambda each: each.document_id in others),
+        ({"documents": [paper.document_id]}, lambda each: each is paper),
+        ({"sources": [paper.source]}, lambda each: each.source == paper.source),
+        ({"tags": [paper.tag]}, lambda each: each.tag == paper.tag),
+        ({"path_prefix": paper.path}, lambda each: each.path.startswith(paper.path)),
+    ]
+    narrowing, fits = dice.choice(narrowings)
+    body = {"query": _words_of(judge, paper), "limit": _MOST, "filters": narrowing}
+    reply = _ask(judge, "POST", "/api/v1/search", body)
+    if reply is not None:
+        shown = {hit["document_id"] for hit in reply.json()["hits"]}
+        judge.listing(shown, [each for each in _live(judge) if fits(each)], whole=judge.world.is_in_step)
+
+
+def _asked(judge: Judge) -> tuple[str, str]:
+    """A question that carries a word of its asker's own, and a conversation that others use too."""
+    word = judge.world.token()
+    judge.askers[word] = judge.viewer.person
+    question = f"{word}: {_words_of(judge, _any_paper(judge))}"
+    judge.said[judge.viewer.person].append(question)
+    return question, judge.world.dice.choice(("one", "two"))
+
+
+def _judge_prompts(judge: Judge) -> None:
+    """What entered prompts is what the asker may read and has said; equal salts are for equal readers."""
+    said = judge.said[judge.viewer.person]
+    for request in judge.world.bench.model.requests:
+        judge.told("\n".join(message.content for message in request.messages), sent=said)
+        names = judge.world.organisation.names(judge.viewer.person)
+        known = judge.salts.setdefault(request.cache_salt, names)
+        judge.check(known == names, "a prompt cache is shared by people who read different documents")
+    judge.world.bench.model.requests.clear()
+
+
+def answers(judge: Judge) -> None:
+    """References, citations, text and prompt of an answer come from what may be read."""
+    question, conversation = _asked(judge)
+    dice = judge.world.dice
+    body = {
+        "question": question,
+        "conversation_id": conversation,
+        "mode": dice.choice(("auto", "auto", "extractive")),
+        "stream": dice.random() < 0.4,
+    }
+    reply = _ask(judge, "POST", "/api/v1/answers", body)
+    _judge_prompts(judge)
+    if reply is None:
+        return
+    if body["stream"]:
+        answer = json.loads(re.findall(r"event: done\ndata: (.*)", reply.text)[-1])
+    else:
+        answer = reply.json()
+    for part in ("references", "citations"):
+        judge.listing({each["document_id"] for each in answer[part]}, _live(judge), whole=False)
+
+
+def chat(judge: Judge) -> None:
+    """So do those of a chat completion."""
+    question, _ = _asked(judge)
+    body = {"messages": [{"role": "user", "content": question}], "stream": judge.world.dice.random() < 0.4}
+    _ask(judge, "POST", "/v1/chat/completions", body)
+    _judge_prompts(judge)
+
+
+def models(judge: Judge) -> None:
+    """The list of models tells nothing."""
+    _ask(judge, "GET", "/v1/models")
+
+
+def model(judge: Judge) -> None:
+    """Nor does a model."""
+    _ask(judge, "GET", "/v1/models/refdesk")
+
+
+# --- documents
+
+
+def documents(judge: Judge) -> None:
+    """All pages together hold exactly what may be read, and the counts say as much."""
+    dice, paper = judge.world.dice, _any_paper(judge)
+    present = [each for each in _papers(judge) if not each.is_deleted]
+    word = dice.choice((paper.title.split()[1] if paper.parent is None else paper.title, paper.tag, "paper"))
+    narrowings: list[Narrowing] = [
+        ("", lambda _: True),
+        ("", lambda _: True),
+        (f"&source={paper.source}", lambda each: each.source == paper.source),
+        (f"&path={paper.path}", lambda each: each.path.startswith(paper.path)),
+        (f"&q={word}", lambda each: word in each.title or word in each.path),
+        ("&mine=true", lambda each: each.owner == judge.viewer.person),
+    ]
+    asks, fits = dice.choice(narrowings)
+    limit, shown, cursor, counted = dice.choice((3, 7, 200)), [], "", 0
+    while True:
+        reply = _ask(judge, "GET", f"/api/v1/documents?limit={limit}&cursor={cursor}{asks}")
+        if reply is None:
+            return
+        page = reply.json()
+        shown += [each["id"] for each in page["documents"]]
+        counted = sum(page["counts"].values())
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    judge.check(len(shown) == len(set(shown)), "a document is listed twice")
+    judge.listing(shown, [each for each in present if fits(each)])
+    judge.check(counted == len(shown), f"counts {counted} of {len(shown)}")
+
+
+def someone_elses_cursor(judge: Judge) -> None:
+    """A page after any document, whoever saw that one, holds only what the viewer may read."""
+    from serving.http.rendering import cursor_after  # the desk's own form of a cursor
+
+    paper = _any_paper(judge)
+    record = judge.world.bench.desk.corpus.record(paper.document_id)  # type: ignore[arg-type]
+    reply = _ask(judge, "GET", f"/api/v1/documents?limit=200&cursor={cursor_after(record)}")
+    if reply is not None:
+        shown = [each["id"] for each in reply.json()["documents"]]
+        judge.listing(shown, [each for each in _papers(judge) if not each.is_deleted], whole=False)
+
+
+def document(judge: Judge) -> None:
+    """One document's record."""
+    _one(judge, _DOCUMENT)
+
+
+def versions(judge: Judge) -> None:
+    """Its versions."""
+    _one(judge, f"{_DOCUMENT}/versions")
+
+
+def chunks(judge: Judge) -> None:
+    """Its passages."""
+    _one(judge, f"{_DOCUMENT}/chunks")
+
+
+def history(judge: Judge) -> None:
+    """Its history."""
+    _one(judge, f"{_DOCUMENT}/history")
+
+
+def text(judge: Judge) -> None:
+    """Its text; 409 says that there is none yet, to those who may know of it."""
+    _one(judge, f"{_DOCUMENT}/text", found=(200, 409))
+
+
+def _one(judge: Judge, path: str, *, found: tuple[int, ...] = (200,)) -> None:
+    paper = _any_paper(judge)
+    reply = _ask(judge, "GET", path.replace("{document_id}", paper.document_id))
+    if reply is not None:
+        judge.one(reply, paper, found=found)
+
+
+def explain(judge: Judge) -> None:
+    """Why one reads a document is explained to readers; why others do, to its owner; and it is true."""
+    paper, dice = _any_paper(judge), judge.world.dice
+    person = dice.choice((judge.viewer.person, *sorted(judge.world.organisation.groups_of)))
+    body = {"user_id": person, "document_id": paper.document_id}
+    reply = _ask(judge, "POST", "/api/v1/access/explain", body)
+    if reply is None or judge.viewer.is_admin:
+        return
+    organisation, viewer = judge.world.organisation, judge.viewer.person
+    is_entitled = organisation.may(viewer, paper) and viewer in (person, paper.owner)
+    judge.check(reply.status_code != 200 or is_entitled, f"explains {paper.path} for {person}")
+    if reply.status_code == 200 and paper.is_settled:
+        reads = organisation.may(person, paper) and person not in organisation.disabled
+        judge.check(reply.json()["may_read"] == reads, f"says of {person} and {paper.path}: {not reads}")
+    hidden = not organisation.may(viewer, paper)
+    judge.check(not hidden or reply.status_code == 404, f"{paper.path}: {reply.status_code}")
+
+
+def attempts(judge: Judge) -> None:
+    """Whoever may not manage a document changes nothing: 404 where it is hidden, else 403."""
+    paper, organisation, viewer = _any_paper(judge), judge.world.organisation, judge.viewer
+    if viewer.is_admin or (organisation.may(viewer.person, paper) and paper.owner == viewer.person):
+        return
+    method, tail, body = judge.world.dice.choice(
+        [("DELETE", "", None), ("POST", "/reindex", None), ("PUT", "/acl", {"allow": ["everyone"]})]
+    )
+    before = judge.world.bench.desk.corpus.record(paper.document_id)  # type: ignore[arg-type]
+    reply = _ask(judge, method, f"/api/v1/documents/{paper.document_id}{tail}", body)
+    after = judge.world.bench.desk.corpus.record(paper.document_id)  # type: ignore[arg-type]
+    judge.check(before == after, f"{method} {paper.path}{tail} changed it")
+    if reply is None:
+        return
+    knows, must = organisation.may(viewer.person, paper), organisation.must(viewer.person, paper)
+    expected = {403} if must else {403, 404} if knows else {404}
+    judge.check(reply.status_code in expected, f"{method} {paper.path}{tail}: {reply.status_code}")
+
+
+# --- sources and jobs
+
+
+def sources(judge: Judge) -> None:
+    """Sources with something to read in them, or one's own, and how much that is."""
+    reply = _ask(judge, "GET", "/api/v1/sources")
+    if reply is None:
+        return
+    shown = {each["id"]: each for each in reply.json()["sources"]}
+    for source, owner in judge.world.organisation.sources.items():
+        inside = [each for each in _papers(judge) if each.source == source]
+        is_mine = owner == judge.viewer.person or judge.viewer.is_admin
+        _judge_source(judge, shown.get(source), inside, is_mine=is_mine)
+
+
+def _judge_source(judge: Judge, shown: Any, inside: list[Paper], *, is_mine: bool) -> None:
+    organisation, person = judge.world.organisation, judge.viewer.person
+    if shown is None:
+        needed = is_mine or any(organisation.must(person, each) for each in inside)
+        judge.check(not needed, "a source is hidden")
+        return
+    allowed = is_mine or any(organisation.may(person, each) for each in inside)
+    judge.check(allowed, f"shows the source {shown['id']}")
+    judge.count(sum(shown["documents_by_state"].values()), inside, f"source {shown['id']}")
+    judge.check(
+        is_mine or (shown["location"], shown["acl"]) == (None, None), "tells where a source comes from"
+    )
+
+
+def source(judge: Judge) -> None:
+    """One source."""
+    name, owner = judge.world.dice.choice(sorted(judge.world.organisation.sources.items()))
+    reply = _ask(judge, "GET", f"/api/v1/sources/{name}")
+    if reply is not None:
+        inside = [each for each in _papers(judge) if each.source == name]
+        is_mine = owner == judge.viewer.person or judge.viewer.is_admin
+        _judge_source(judge, reply.json() if reply.status_code == 200 else None, inside, is_mine=is_mine)
+
+
+def runs(judge: Judge) -> None:
+    """Runs are shown to the source's owner."""
+    name, owner = judge.world.dice.choice(sorted(judge.world.organisation.sources.items()))
+    reply = _ask(judge, "GET", f"/api/v1/sources/{name}/runs")
+    if reply is not None:
+        is_mine = owner == judge.viewer.person or judge.viewer.is_admin
+        judge.check((reply.status_code == 200) == is_mine, f"runs of {name}: {reply.status_code}")
+
+
+def jobs(judge: Judge) -> None:
+    """Unfinished jobs that one asked for or whose document one owns, while one may read that."""
+    if judge.viewer.is_admin:
+        return
+    reply = _ask(judge, "GET", "/api/v1/jobs?limit=200")
+    if reply is None:
+        return
+    shown = {each["id"] for each in reply.json()["jobs"]}
+    waiting = [job for job in judge.world.jobs.values() if not job.is_finished]
+    for job in waiting:
+        paper = judge.paper(job.document_id)
+        concerned = judge.concerns(judge.viewer.person, job.id)
+        judge.check(job.id not in shown or concerned, f"shows a job about {paper and paper.path}")
+        settled = paper is not None and paper.is_settled and not paper.is_deleted
+        judge.check(job.id in shown or not (concerned and settled), "hides a job", n=0)
+
+
+def job(judge: Judge) -> None:
+    """One job, finished or not."""
+    _one_job(judge, "/api/v1/jobs/{job_id}")
+
+
+def job_events(judge: Judge) -> None:
+    """Its progress."""
+    _one_job(judge, "/api/v1/jobs/{job_id}/events?limit_s=0.1")
+
+
+def _one_job(judge: Judge, path: str) -> None:
+    if judge.viewer.is_admin or not judge.world.jobs:
+        return
+    paper = _any_paper(judge)
+    known = [each for each in judge.world.jobs.values() if each.document_id == paper.document_id]
+    if not known:
+        return
+    about = judge.world.dice.choice(known)
+    if "events" in path and not about.is_finished:
+        return  # it would wait for the end
+    reply = _ask(judge, "GET", path.replace("{job_id}", about.id))
+    if reply is None:
+        return
+    concerned = judge.concerns(judge.viewer.person, about.id)
+    judge.check(reply.status_code in (200, 404), f"a job: {reply.status_code}")
+    judge.check(concerned or reply.status_code == 404, f"shows a job about {paper.path}", n=0)
+    judge.check(not (concerned and paper.is_settled) or reply.status_code == 200, "hides a job", n=0)
+
+
+def reindex_own(judge: Judge) -> None:
+    """Reading one's own documents anew counts one's own, and says the same of a source that is not there."""
+    if judge.viewer.is_admin:
+        return
+    paper = _any_paper(judge)
+    narrowings: list[Narrowing] = [
+        ({"path": paper.path}, lambda each: each.path == paper.path),
+        ({"source_id": paper.source, "path": "nowhere"}, lambda _: False),
+    ]
+    narrowing, fits = judge.world.dice.choice(narrowings)
+    reply = _ask(judge, "POST", "/api/v1/documents/reindex", narrowing)
+    if reply is None:
+        return
+    told = reply.json()
+    counted = told["queued"] + told["already_queued"] + told["paused"]
+    own = [each for each in _papers(judge) if fits(each) and each.owner == judge.viewer.person]
+    judge.count(counted, own, "re-indexed")
+    judge.turn()
+
+
+# --- where the desk stands
+
+
+def status(judge: Judge) -> None:
+    """Counts of documents, passages and jobs cover what may be read."""
+    reply = _ask(judge, "GET", "/api/v1/status")
+    if reply is not None:
+        _judge_status(judge, reply.json())
+
+
+def status_events(judge: Judge) -> None:
+    """So do those of the stream."""
+    reply = _ask(judge, "GET", "/api/v1/status/events?limit_s=0.1")
+    if reply is not None:
+        _judge_status(judge, json.loads(re.findall(r"event: progress\ndata: (.*)", reply.text)[-1]))
+
+
+def _judge_status(judge: Judge, told: Any) -> None:
+    organisation, person = judge.world.organisation, judge.viewer.person
+    present = [each for each in _papers(judge) if not each.is_deleted]
+    judge.count(sum(told["documents_by_state"].values()), present, "documents")
+    least = sum(
+        each.live.n_passages for each in _live(judge) if each.live and organisation.must(person, each)
+    )
+    most = sum(each.live.n_passages for each in _live(judge) if each.live and organisation.may(person, each))
+    judge.check(least <= told["passages"] <= most, f"passages: {told['passages']}, not {least} to {most}")
+    waiting = [each for each in judge.world.jobs.values() if not each.is_finished]
+    concerned = sum(judge.concerns(person, each.id) for each in waiting)
+    if not judge.viewer.is_admin:
+        judge.check(told["unfinished_jobs"] <= concerned, f"counts {told['unfinished_jobs']} jobs")
+    judge.listing(
+        {each["document_id"] for each in told["troubles"] if each["document_id"]}, present, whole=False
+    )
+
+
+def quiet(method: str, path: str, body: Any = None) -> Surface:
+    """A route whose reply has nothing of the corpus in it, for whoever gets one."""
+
+    def ask(judge: Judge) -> None:
+        _ask(judge, method, path, body)
+
+    return ask
+
+
+def open_to_all(path: str) -> Surface:
+    """A route that asks for nobody: it tells nothing of the corpus, and no numbers about it."""
+
+    def ask(judge: Judge) -> None:
+        reply = judge.world.ask(judge.viewer, "GET", path)
+        judge.report.requests += 1
+        judge.told(reply.text, sent=path)
+        judge.check("refdesk_documents" not in reply.text or judge.viewer.is_admin, "counts all documents")
+
+    return ask
+
+
+def index(judge: Judge) -> None:
+    """Both legs of the index itself, without the second check, give exactly the passages that may be read."""
+    if not judge.world.is_in_step:
+        return
+    person, paper = judge.viewer.person, _any_paper(judge)
+    names = judge.world.organisation.names(person) - {f"user:{person}", "group:everyone"}
+    principal = Principal(UserId(person), frozenset(map(PrincipalId, names)))
+    words = "the " + _words_of(judge, paper)
+    with judge.world.bench.desk.indexes.answering() as opened:
+        encoders = opened.encoders
+        languages = opened.record.calibration.languages
+        query = IndexQuery(
+            access=filter_for(principal),
+            dense=encoders.embedder.embed_query(words),
+            sparse=encoders.sparse.encode_query(words, languages=languages),
+            depth=500,
+            mode=SearchMode.HYBRID,
+        )
+        legs = opened.index.search(query)
+    dense, sparse = (
+        {judge.world.chunks[each.chunk_id][0] for each in leg if each.chunk_id in judge.world.chunks}
+        for leg in (legs.dense, legs.sparse)
+    )
+    judge.listing(dense, _live(judge))
+    judge.listing(sparse, _live(judge), whole=False)
+
+
+SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
+    ("POST", "/api/v1/search"): (search, search, narrowed_search, narrowed_search),
+    ("POST", "/api/v1/answers"): (answers, answers),
+    ("POST", "/v1/chat/completions"): (chat,),
+    ("GET", "/v1/models"): (models,),
+    ("GET", "/v1/models/{model}"): (model,),
+    ("GET", "/api/v1/documents"): (documents, documents, someone_elses_cursor),
+    ("GET", _DOCUMENT): (document, attempts),
+    ("GET", f"{_DOCUMENT}/versions"): (versions,),
+    ("GET", f"{_DOCUMENT}/chunks"): (chunks,),
+    ("GET", f"{_DOCUMENT}/history"): (history,),
+    ("GET", f"{_DOCUMENT}/text"): (text,),
+    ("POST", "/api/v1/access/explain"): (explain, explain),
+    ("POST", "/api/v1/documents/reindex"): (reindex_own,),
+    ("GET", "/api/v1/sources"): (sources,),
+    ("GET", "/api/v1/sources/{source_id}"): (source,),
+    ("GET", "/api/v1/sources/{source_id}/runs"): (runs,),
+    ("GET", "/api/v1/jobs"): (jobs,),
+    ("GET", "/api/v1/jobs/{job_id}"): (job,),
+    ("GET", "/api/v1/jobs/{job_id}/events"): (job_events,),
+    ("GET", "/api/v1/status"): (status,),
+    ("GET", "/api/v1/status/events"): (status_events,),
+    ("GET", "/api/v1/whoami"): (quiet("GET", "/api/v1/whoami"),),
+    ("POST", "/api/v1/feedback"): (quiet("POST", "/api/v1/feedback", {"request_id": "x", "rating": 1}),),
+    ("GET", "/api/v1/keys"): (quiet("GET", "/api/v1/keys"),),
+    ("GET", "/healthz"): (open_to_all("/healthz"),),
+    ("GET", "/readyz"): (open_to_all("/readyz"),),
+    ("GET", "/metrics"): (open_to_all("/metrics"),),
+}
+"""Routes that read; what is there more than once is asked more often."""
+
+_OWN_REPLY = (
+    "a write: what it tells is what its caller sent, and tests/leaks/test_route_matrix.py says to whom"
+)
+_OPERATORS = "for operators only, who see it whole: the route matrix holds everybody else off"
+
+SILENT: dict[tuple[str, str], str] = {
+    ("PUT", "/api/v1/documents"): _OWN_REPLY,
+    ("DELETE", _DOCUMENT): _OWN_REPLY,
+    ("POST", f"{_DOCUMENT}/reindex"): _OWN_REPLY,
+    ("PUT", f"{_DOCUMENT}/acl"): _OWN_REPLY,
+    ("POST", "/api/v1/sources"): _OWN_REPLY,
+    ("PATCH", "/api/v1/sources/{source_id}"): _OWN_REPLY,
+    ("DELETE", "/api/v1/sources/{source_id}"): _OWN_REPLY,
+    ("POST", "/api/v1/sources/{source_id}/reindex"): _OWN_REPLY,
+    ("POST", "/api/v1/sources/{source_id}/sync"): _OWN_REPLY,
+    ("DELETE", "/api/v1/jobs/{job_id}"): _OWN_REPLY,
+    ("DELETE", "/api/v1/session"): _OWN_REPLY,
+    ("POST", "/api/v1/keys"): _OWN_REPLY,
+    ("DELETE", "/api/v1/keys/{key_id}"): _OWN_REPLY,
+    ("POST", "/api/v1/keys/{key_id}/rotate"): _OWN_REPLY,
+    ("GET", "/api/v1/directory/users"): _OPERATORS,
+    ("GET", "/api/v1/directory/users/{user_id}"): _OPERATORS,
+    ("PUT", "/api/v1/directory/users/{user_id}"): _OPERATORS,
+    ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): _OPERATORS,
+    ("GET", "/api/v1/audit"): _OPERATORS,
+    ("GET", "/api/v1/indexes"): _OPERATORS,
+    ("POST", "/api/v1/indexes"): _OPERATORS,
+    ("POST", "/api/v1/indexes/{name}/activate"): _OPERATORS,
+    ("DELETE", "/api/v1/indexes/{name}"): _OPERATORS,
+}
+"""Routes that are not walked here, with the reason."""
+
+INSIDE: tuple[Surface, ...] = (index,)
+"""What no route shows, but every search rests on."""

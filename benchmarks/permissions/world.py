@@ -1,0 +1,389 @@
+"""A random organisation, on a desk and in the oracle at once; everything follows from one seed."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from benchmarks.permissions.desk import INSIDE, UNREADABLE, Bench, open_bench
+from benchmarks.permissions.oracle import EVERYONE, Listing, Organisation, Paper, Text
+from retrieval.adapters.sql.models import ChunkRow, JobRow, MembershipRow, UserRow, VersionRow
+from retrieval.corpus import SourceId, document_id_for
+from retrieval.wiring import utc_now
+from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
+
+PEOPLE = ("ada", "bo", "cy", "dee", "eve", "hr", "olga", "sven")
+GROUPS = ("group:hr", "group:HR", "group:ada", "group:board", "group:ops", "group:staff")
+STRANGER = "mallory"
+"""Has a key, but is not in the directory."""
+
+ADMINISTRATOR = "adam"
+
+TOKEN = re.compile(r"zq[a-z0-9]{8}")
+WORD = re.compile(r"[a-z0-9]+")
+
+_PLAIN_WORDS = (
+    "annual budget review travel claim invoice meeting policy contract supplier office project "
+    "deadline report holiday salary training laptop network security backup access request manager "
+    "team approval customer order delivery warehouse shift safety audit board vote minutes draft "
+    "plan forecast revenue cost saving merger legal notice patent licence software release incident "
+    "repair vendor payment bank pension insurance claimant visitor badge parking canteen survey "
+    "result hiring interview offer notice"
+)
+_VOCABULARY = tuple(_PLAIN_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Somebody who asks, and how.
+
+    Attributes:
+        acts: Whether a service key asks on the person's behalf.
+    """
+
+    person: str
+    acts: bool = False
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it may manage what others own; it reads no more than others."""
+        return self.person == ADMINISTRATOR and not self.acts
+
+    def __str__(self) -> str:
+        return f"service for {self.person}" if self.acts else self.person
+
+
+@dataclass(frozen=True)
+class KnownJob:
+    """A job there is, or was."""
+
+    id: str
+    document_id: str | None
+    requested_by: str
+    is_finished: bool
+
+
+class World:
+    """An organisation that lives on a desk. `step` lets something happen to both."""
+
+    def __init__(self, bench: Bench, client: TestClient, seed: int, *, n_papers: int) -> None:
+        """Found it: people, groups, sources and the first papers, all brought in."""
+        self.bench, self.client, self.seed = bench, client, seed
+        self.dice = random.Random(seed)
+        self.organisation = Organisation()
+        self.history: list[str] = []
+        self.chunks: dict[str, tuple[str, str]] = {}
+        self.versions: dict[str, str] = {}
+        self.jobs: dict[str, KnownJob] = {}
+        self.live_versions: dict[str, str | None] = {}
+        self.successors: dict[str, str] = {}
+        self.texts: list[Text] = []
+        self.tokens: set[str] = set()
+        self._n_tokens = 0
+        self._n_papers = n_papers
+        self._found()
+
+    def _found(self) -> None:
+        for person in PEOPLE:
+            self.organisation.groups_of[person] = set()
+            self._join(person, self._some(GROUPS, 2))
+        self.bench.user(ADMINISTRATOR)
+        self.organisation.groups_of[ADMINISTRATOR] = set()
+        for inner, outer in (("ops", "staff"), ("staff", "board")):
+            self._nest(f"group:{inner}", f"group:{outer}")
+        most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS}
+        self.keys = {person: self.bench.key(person, frozenset(most)) for person in (*PEOPLE, STRANGER)}
+        self.keys[ADMINISTRATOR] = self.bench.key(ADMINISTRATOR, ALL_SCOPES - {Scope.ACT_AS})
+        self.bench.user("service")
+        self.service_key = self.bench.key("service", END_USER_SCOPES | {Scope.ACT_AS})
+        for source, owner in (("alpha", "sven"), ("beta", "bo")):
+            self.bench.source(source, owner)
+            self.organisation.sources[source] = owner
+        for _ in range(self._n_papers):
+            self._new_paper()
+        self.work()
+
+    # --- asking
+
+    def ask(self, viewer: Viewer, method: str, path: str, body: Any = None) -> Any:
+        """One request by somebody."""
+        key = self.service_key if viewer.acts else self.keys[viewer.person]
+        headers = {"Authorization": f"Bearer {key}"}
+        if viewer.acts:
+            headers["X-Refdesk-User"] = viewer.person
+        return self.client.request(method, path, json=body, headers=headers)
+
+    def viewers(self) -> list[Viewer]:
+        """Everybody who may ask, in every way."""
+        people = (*PEOPLE, ADMINISTRATOR)
+        own = [Viewer(person) for person in (*people, STRANGER)]
+        return [*own, *(Viewer(person, acts=True) for person in people)]
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the index has heard of everything."""
+        return not self.bench.waiting()
+
+    def look(self) -> None:
+        """Read which ids there are; what they are worth the oracle says."""
+        with self.bench.desk.database.read() as session:
+            chunks = session.execute(select(ChunkRow.id, ChunkRow.document_id, ChunkRow.version_id))
+            self.chunks |= {id_: (document, version) for id_, document, version in chunks}
+            versions = session.execute(select(VersionRow.id, VersionRow.document_id))
+            self.versions |= dict(versions.tuples().all())
+            current = select(VersionRow.document_id, VersionRow.id).where(
+                VersionRow.live_at.is_not(None), VersionRow.replaced_at.is_(None)
+            )
+            self.live_versions = dict(session.execute(current).tuples().all())
+            rows = session.execute(
+                select(JobRow.id, JobRow.document_id, JobRow.requested_by, JobRow.finished_at)
+            )
+            self.jobs = {id_: KnownJob(id_, doc, by, at is not None) for id_, doc, by, at in rows}
+
+        in_work = {job.document_id for job in self.jobs.values() if not job.is_finished}
+        for paper in self.organisation.papers:
+            paper.is_in_work = paper.document_id in in_work
+
+    # --- what happens
+
+    def step(self) -> None:
+        """One thing happens, or the index hears of what happened."""
+        happenings: list[tuple[int, Callable[[], str]]] = [
+            (5, self._someone_moves),
+            (6, self._list_changes),
+            (4, self._text_changes),
+            (2, self._new_paper),
+            (2, self._paper_goes),
+            (1, self._groups_nest),
+            (1, self._account_is_closed_or_opened),
+            (1, self._reindex),
+            (2, self._some_work),
+            (4, self.work),
+        ]
+        weights = [weight for weight, _ in happenings]
+        (chosen,) = self.dice.choices([happening for _, happening in happenings], weights)
+        self.history.append(chosen())
+
+    def work(self) -> str:
+        """Bring everything in that waits."""
+        while waiting := self.bench.waiting():
+            for job in waiting:
+                self._work_on(job.id)
+        return "everything is brought in"
+
+    def _some_work(self) -> str:
+        waiting = self.bench.waiting()
+        for job in waiting[: self.dice.randrange(len(waiting) + 1)]:
+            self._work_on(job.id)
+        return "some of it is brought in"
+
+    def _work_on(self, job_id: Any) -> None:
+        job = self.bench.desk.jobs.job(job_id)
+        self.bench.work_on(job_id)
+        paper = next((each for each in self.organisation.papers if each.document_id == job.document_id), None)
+        if paper is None or paper.is_deleted or job.state.is_finished or job.parameters.get("access_only"):
+            return
+        were = {each.document_id: each.lists() for each in self.organisation.inside(paper)}
+        text = self.organisation.brought_in(paper)
+        if text is not None and paper.parent is None:
+            self._take_inside(paper, text, were)
+
+    def _take_inside(self, paper: Paper, text: Text, were: dict[str, list[Listing]]) -> None:
+        """What was found inside a paper that has just been brought in; `were`: its lists until then."""
+        path = f"{paper.path}!/{text.inside_name}"
+        for each in list(self.organisation.inside(paper)):
+            if each.path != path:
+                self.organisation.deleted(each)
+        if not text.inside:
+            return
+        found = Text(text.inside)
+        id_ = document_id_for(SourceId(paper.source), path)
+        child = next((each for each in self.organisation.papers if each.document_id == id_), None)
+        if child is None:
+            child = Paper(id_, paper.source, path, text.inside_name, paper.tag, paper.listing, parent=paper)
+            self.organisation.papers.append(child)
+        if child.is_deleted:
+            child.is_deleted, child.is_manual, child.live, child.before = False, False, None, []
+        if child.live is not None and child.live != found:
+            child.before = were.get(id_, [])
+        child.sent = found
+
+    def _someone_moves(self) -> str:
+        person = self.dice.choice(PEOPLE)
+        groups = self._some(GROUPS, 3)
+        self._join(person, groups)
+        return f"{person} is in {sorted(groups)}"
+
+    def _join(self, person: str, groups: set[str]) -> None:
+        self.bench.user(person, *(name.removeprefix("group:") for name in sorted(groups)))
+        self.organisation.groups_of[person] = groups
+        self.organisation.disabled.discard(person)
+
+    def _groups_nest(self) -> str:
+        inner, outer = self.dice.sample(GROUPS, 2)
+        if outer in self.organisation.outer.get(inner, set()):
+            with self.bench.desk.database.write() as session:
+                session.delete(session.get_one(MembershipRow, (outer, inner)))
+            self.organisation.outer[inner].discard(outer)
+            return f"{inner} is in {outer} no more"
+        self._nest(inner, outer)
+        return f"{inner} is in {outer}"
+
+    def _nest(self, inner: str, outer: str) -> None:
+        self.bench.nest(inner.removeprefix("group:"), outer.removeprefix("group:"))
+        self.organisation.outer.setdefault(inner, set()).add(outer)
+
+    def _account_is_closed_or_opened(self) -> str:
+        person = self.dice.choice(PEOPLE)
+        is_closed = person in self.organisation.disabled
+        with self.bench.desk.database.write() as session:
+            session.get_one(UserRow, person).disabled_at = None if is_closed else utc_now()
+        (self.organisation.disabled.discard if is_closed else self.organisation.disabled.add)(person)
+        return f"{person} {'comes back' if is_closed else 'is shut out'}"
+
+    def _list_changes(self) -> str:
+        papers = [paper for paper in self.organisation.papers if not paper.is_deleted]
+        if not papers:
+            return "nothing"
+        paper, listing = self.dice.choice(papers), self._listing()
+        actor = Viewer(paper.owner if self.dice.random() < 0.7 else ADMINISTRATOR)
+        body = {"owner": listing.owner, "allow": sorted(listing.allow), "deny": sorted(listing.deny)}
+        reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/acl", body)
+        allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
+        if reply.status_code == 202:
+            assert allowed, f"{actor} set a list without a right to"
+            self.organisation.shared(paper, listing)
+        elif paper.parent is None and paper.is_settled:
+            assert not allowed, f"{actor} could not set a list: {reply.text}"
+        return f"{actor} shares {paper.path}: {listing}, {reply.status_code}"
+
+    def _comes_in(self, viewer: Viewer) -> bool:
+        return viewer.person not in self.organisation.disabled
+
+    def _new_paper(self) -> str:
+        source = self.dice.choice(sorted(self.organisation.sources))
+        path = f"{self.dice.choice(('a', 'b'))}/{self.token()}.txt"
+        paper = Paper(
+            document_id_for(SourceId(source), path), source, path, "", self.token(), self._default(source)
+        )
+        self.organisation.papers.append(paper)
+        if self.dice.random() < 0.2 and len(self.organisation.papers) > 1:
+            self.successors[paper.document_id] = self.dice.choice(self.organisation.papers[:-1]).path
+        paper.is_deleted = True  # so that its first push makes it
+        return self._push(paper, self._listing() if self.dice.random() < 0.8 else None)
+
+    def _text_changes(self) -> str:
+        papers = [paper for paper in self.organisation.papers if paper.parent is None]
+        listing = self._listing() if self.dice.random() < 0.5 else None
+        return self._push(self.dice.choice(papers), listing)
+
+    def _push(self, paper: Paper, listing: Listing | None) -> str:
+        text = self._text(paper.live)
+        paper.title = f"Title {self.token()} of a paper"
+        body: dict[str, Any] = {
+            "source_id": paper.source,
+            "external_id": paper.path,
+            "title": paper.title,
+            "text": _as_pushed(text),
+            "metadata": {"tags": [paper.tag], "superseded_by": self.successors.get(paper.document_id, "")},
+        }
+        if listing is not None:
+            body["acl"] = {
+                "owner": listing.owner,
+                "allow": sorted(listing.allow),
+                "deny": sorted(listing.deny),
+            }
+        owner = self.organisation.sources[paper.source]
+        actor = Viewer(ADMINISTRATOR if owner in self.organisation.disabled else owner)
+        reply = self.ask(actor, "PUT", "/api/v1/documents", body)
+        assert reply.status_code == 202, reply.text
+        self.organisation.pushed(paper, text, listing, self._default(paper.source))
+        return f"{actor} pushes {paper.path}: {listing}"
+
+    def _paper_goes(self) -> str:
+        papers = [each for each in self.organisation.papers if not each.is_deleted and each.parent is None]
+        if len(papers) < self._n_papers // 2:
+            return "nothing"
+        paper = self.dice.choice(papers)
+        reply = self.ask(Viewer(ADMINISTRATOR), "DELETE", f"/api/v1/documents/{paper.document_id}")
+        assert reply.status_code == 202, reply.text
+        self.organisation.deleted(paper)
+        return f"{paper.path} is deleted"
+
+    def _reindex(self) -> str:
+        paper = self.dice.choice([each for each in self.organisation.papers if not each.is_deleted])
+        reply = self.ask(Viewer(ADMINISTRATOR), "POST", f"/api/v1/documents/{paper.document_id}/reindex")
+        assert reply.status_code == 202, reply.text
+        return f"{paper.path} is read anew"
+
+    # --- what it is made of
+
+    def token(self) -> str:
+        """A word that stands nowhere else."""
+        self._n_tokens += 1
+        made = "zq" + "".join(self.dice.choices("abcdefghijkmnpqrstuvwxyz", k=4)) + f"{self._n_tokens:04x}"
+        self.tokens.add(made)
+        return made
+
+    def _some(self, of: tuple[str, ...], at_most: int) -> set[str]:
+        return set(self.dice.sample(of, self.dice.randint(0, at_most)))
+
+    def _listing(self) -> Listing:
+        names = (*GROUPS, *(f"user:{person}" for person in PEOPLE))
+        allow, deny = self._some(names, 3), self._some(names, 2) if self.dice.random() < 0.4 else set()
+        if self.dice.random() < 0.2:
+            allow.add(EVERYONE)
+        if self.dice.random() < 0.05:
+            deny.add(EVERYONE)
+        if self.dice.random() < 0.1:
+            allow.add("group:unheard-of")
+        return Listing(self.dice.choice(PEOPLE), frozenset(allow), frozenset(deny))
+
+    def _default(self, source: str) -> Listing:
+        return Listing(self.organisation.sources[source])
+
+    def _text(self, live: Text | None) -> Text:
+        if live is not None and self.dice.random() < 0.15:
+            return live
+        body = "\n\n".join(self._paragraph() for _ in range(self.dice.randint(1, 3)))
+        if live is not None and self.dice.random() < 0.1:
+            return Text(body, is_readable=False)
+        if self.dice.random() < 0.15:
+            inside_name = live.inside_name if live is not None and live.inside_name else f"{self.token()}.txt"
+            made = Text(body, inside_name, self._paragraph())
+        else:
+            made = Text(body)
+        self.texts.append(made)
+        return made
+
+    def _paragraph(self) -> str:
+        return " ".join(self._sentence() for _ in range(2))
+
+    def _sentence(self) -> str:
+        words = self.dice.choices(_VOCABULARY, k=10)
+        words.insert(self.dice.randrange(3, 8), self.token())
+        return f"The {' '.join(words)}."
+
+
+def _as_pushed(text: Text) -> str:
+    start = UNREADABLE if not text.is_readable else ""
+    inside = f"{INSIDE}{text.inside_name}\n{text.inside}" if text.inside else ""
+    return f"{start}{text.body}{inside}"
+
+
+@contextmanager
+def open_world(folder: Path, seed: int, *, n_papers: int = 30, index_url: str = "") -> Iterator[World]:
+    """A world on a desk of its own in a folder."""
+    with (
+        open_bench(folder, index_url=index_url) as bench,
+        TestClient(bench.app, "http://127.0.0.1:8080", raise_server_exceptions=False) as client,
+    ):
+        yield World(bench, client, seed, n_papers=n_papers)
