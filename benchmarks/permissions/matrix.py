@@ -119,6 +119,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): Route((Scope.DIRECTORY,), About.CALLER),
     ("GET", "/api/v1/audit"): Route((Scope.AUDIT_READ,), About.CALLER),
+    ("GET", "/api/v1/audit/export"): Route((Scope.AUDIT_READ,), About.CALLER),
+    ("GET", "/api/v1/usage"): Route((Scope.METRICS_READ,), About.CALLER),
     ("GET", "/api/v1/indexes"): Route((Scope.ADMIN,), About.CALLER),
     ("POST", "/api/v1/indexes"): Route((Scope.ADMIN,), About.CALLER, changes=True),
     ("POST", "/api/v1/indexes/{name}/activate"): Route((Scope.ADMIN,), About.ABSENT),

@@ -37,7 +37,7 @@ class Mutant:
 
 
 _ACCESS, _SQL = "retrieval.access", "retrieval.adapters.sql"
-_CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:visible_to"
+_CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:readable_by"
 
 MUTANTS: dict[str, Mutant] = {
     # the rule
@@ -89,7 +89,7 @@ MUTANTS: dict[str, Mutant] = {
     "listing with or": Mutant(_SEEN, "return and_(", "return or_("),
     "deny counts as allow": Mutant(_SEEN, "AclEntryRow.effect == effect,", ""),
     "anybody's list": Mutant(_SEEN, "AclEntryRow.document_id == DocumentRow.id,", ""),
-    "deleted ones listed": Mutant(_SEEN, "DocumentRow.deleted_at.is_(None),", ""),
+    "deleted ones listed": Mutant(f"{_SQL}.visibility:visible_to", "DocumentRow.deleted_at.is_(None), ", ""),
     "second page unchecked": Mutant(
         f"{_CORPUS}.documents", "query = query.where(", "query = select(DocumentRow).where("
     ),
@@ -101,16 +101,14 @@ MUTANTS: dict[str, Mutant] = {
     "every source shown": Mutant(
         f"{_CORPUS}.sources", "if row.id in by_source or row.owner == principal.user_id", ""
     ),
-    "jobs of hidden documents": Mutant(
-        f"{_CORPUS}.unfinished_jobs", "visible_to(principal) & (mine", "(mine"
-    ),
-    "jobs of everybody": Mutant(f"{_CORPUS}.unfinished_jobs", "if not of_everybody:", "if False:"),
+    "jobs of hidden documents": Mutant(f"{_SQL}.corpus:_jobs", "readable_by(principal) & (mine", "(mine"),
+    "jobs of everybody": Mutant(f"{_SQL}.corpus:_jobs", "if of_everybody:", "if True:"),
     "hidden successor listed": Mutant(
         f"{_CORPUS}._without_hidden_successors", "successors[each.id] not in shown", "False"
     ),
     # one document
     "record unchecked": Mutant(f"{_CORPUS}.document", " or not permits(found[0].acl, principal)", ""),
-    "deleted record shown": Mutant(f"{_CORPUS}.document", "or found[0].deleted_at is not None ", ""),
+    "deleted record shown": Mutant(f"{_CORPUS}.document", "visible_to(principal)", "readable_by(principal)"),
     "versions unchecked": Mutant(f"{_CORPUS}.versions", "self.document(principal, document_id)", "None"),
     "chunks unchecked": Mutant(
         f"{_CORPUS}.chunks", "self.document(principal, document_id)", "self.record(document_id)"
@@ -160,9 +158,7 @@ MUTANTS: dict[str, Mutant] = {
     "re-index of everybody's": Mutant(
         "serving.documents:Documents.reindex_many", "replace(selection, owned_by=principal)", "selection"
     ),
-    "every job shown": Mutant(
-        "serving.jobs:Jobs._shows", "return is_concerned and permits(acl, principal)", "return True"
-    ),
+    "every job shown": Mutant(f"{_CORPUS}.job", "of_everybody=of_everybody", "of_everybody=True"),
     "place of a source told": Mutant(
         "serving.sources:Sources.may_manage", "or is_admin(principal)", "or True"
     ),
@@ -180,7 +176,7 @@ MUTANTS: dict[str, Mutant] = {
         "serving.http.identity:_acted_for", "caller.scopes & ", "", "matrix", "/documents"
     ),
     "acting without the scope": Mutant(
-        "serving.http.identity:_acted_for", "require(caller, [Scope.ACT_AS])", "None", "matrix", "whoami"
+        "serving.http.identity:_user_acted_for", "require(caller, [Scope.ACT_AS])", "None", "matrix", "whoami"
     ),
     "acting for nobody known": Mutant(
         "serving.http.identity:_acted_for",
@@ -215,8 +211,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "push into any source": Mutant(
         "serving.documents:Documents.push",
-        "if source.default_acl.owner != principal.user_id and not is_admin(principal):",
-        "if False:",
+        "Sources(self._desk).managed(principal, push.source_id)",
+        "self._desk.corpus.source(push.source_id)",
         "matrix",
         "/documents",
     ),

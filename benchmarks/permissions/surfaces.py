@@ -527,6 +527,8 @@ SILENT: dict[tuple[str, str], str] = {
     ("PUT", "/api/v1/directory/users/{user_id}"): _OPERATORS,
     ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): _OPERATORS,
     ("GET", "/api/v1/audit"): _OPERATORS,
+    ("GET", "/api/v1/audit/export"): _OPERATORS,
+    ("GET", "/api/v1/usage"): _OPERATORS,
     ("GET", "/api/v1/indexes"): _OPERATORS,
     ("POST", "/api/v1/indexes"): _OPERATORS,
     ("POST", "/api/v1/indexes/{name}/activate"): _OPERATORS,

@@ -110,7 +110,9 @@ def declared_scopes(route: APIRoute) -> tuple[Scope, ...] | None:
         if isinstance(dependant.call, Requires):
             found.append(dependant.call)
         waiting += dependant.dependencies
-    return tuple(scope for requires in found for scope in requires.scopes) if found else None
+    if not found:
+        return None
+    return tuple(dict.fromkeys(scope for requires in found for scope in requires.scopes))
 
 
 def identify_again(request: Request, *scopes: Scope) -> Principal:
