@@ -30,7 +30,7 @@ END
 
 code=0
 (cd "$work" && UV_HTTP_TIMEOUT=20 "$uv" audit --preview-features audit-command) > "$work/said" 2>&1 || code=$?
-if [ "$code" = 2 ] && grep -qE 'error sending request|Request failed|dns error|timed out' "$work/said"; then
+if [ "$code" = 2 ] && grep -qE 'error sending request|Request failed|HTTP status|dns error|timed out' "$work/said"; then
   echo "SKIPPED dependency audit: the vulnerability service cannot be reached from here"
   exit 0
 fi
