@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
+from retrieval.adapters.sql.directory import Standing
 from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
 from retrieval.corpus import (
@@ -97,7 +98,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class AccessExplanation:
-    """Whether a user may read a document, rule by rule."""
+    """Whether a user may read a document, rule by rule.
+
+    Attributes:
+        is_known: Whether the directory knows the user and has not disabled it. Of others it knows no groups:
+            what a token says of their groups counts once they ask.
+    """
 
     user_id: UserId
     document_id: DocumentId
@@ -279,9 +285,9 @@ class Documents:
             else self._managed(principal, document_id)
         )
         if asks_about_self:
-            return _explain(document, principal, is_known=True)
-        groups = self._desk.directory.groups_of(user_id)
-        return _explain(document, Principal(user_id, groups or frozenset()), is_known=groups is not None)
+            return _explain(document, principal, Standing(True, False, principal.groups))
+        standing = self._desk.directory.standing_of(user_id)
+        return _explain(document, Principal(user_id, standing.groups), standing)
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -319,10 +325,9 @@ def _named(name: str) -> PrincipalId:
     return PrincipalId(name if kind in ("user", "group") else f"group:{name}")
 
 
-def _explain(document: Document, principal: Principal, *, is_known: bool) -> AccessExplanation:
-    """`access.permits`, spelt out. An unknown user is in no group, not even in everyone."""
-    ids = principal.ids if is_known else frozenset({user_principal(principal.user_id)})
-    acl = document.acl
+def _explain(document: Document, principal: Principal, standing: Standing) -> AccessExplanation:
+    """`access.permits`, spelt out. A disabled user may not come in; an unknown one may, by a key or a sign-in."""
+    ids, acl = principal.ids, document.acl
     denied = tuple(sorted(ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
     owned = (user_principal(acl.owner),) if acl.owner == principal.user_id else ()
@@ -333,8 +338,8 @@ def _explain(document: Document, principal: Principal, *, is_known: bool) -> Acc
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=is_known and permits(acl, principal),
-        is_known=is_known,
+        may_read=permits(acl, principal) and not standing.is_disabled,
+        is_known=standing.is_known and not standing.is_disabled,
         principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
     )

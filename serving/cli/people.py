@@ -33,7 +33,9 @@ def explain(user: str, document: str, as_json: bool, connection: Connection) -> 
         return
     print(f"{user} {'may' if found['may_read'] else 'may not'} read it.")
     if not found["known_user"]:
-        print("The directory does not know this user, so not even `everyone` counts.")
+        print(
+            "The directory does not know this user, or has disabled it: groups are counted only when it asks."
+        )
     rows = [
         (rule["rule"], "yes" if rule["applies"] else "no", ", ".join(rule["because"]), "←" * rule["decides"])
         for rule in found["rules"]

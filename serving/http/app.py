@@ -87,7 +87,7 @@ def create_app(desk: Desk, *, limits: Limits | None = None) -> FastAPI:
     signs_in = desk.settings.identity == "oidc" and bool(desk.settings.oidc_client_id)
     if signs_in:
         routers.append(sign_in_router(SignInPages()))
-    for router in (*routers, asking.writes, web_router(signs_in=signs_in)):
+    for router in (*routers, asking.writes, documents.questions, web_router(signs_in=signs_in)):
         _refuse_unguarded(router)
         app.include_router(router)
     register_error_handlers(app)

@@ -31,6 +31,8 @@ from serving.http.uploads import Upload, read_upload, upload_body_schema
 from serving.jobs import followed
 
 router = APIRouter(prefix="/api/v1", tags=["documents"], route_class=IdempotentRoute)
+questions = APIRouter(prefix="/api/v1", tags=["documents"])
+"""Reads that are sent as POST: a kept reply would outlive the right to see it."""
 
 
 @router.put("/documents", status_code=202, openapi_extra=upload_body_schema())
@@ -172,7 +174,7 @@ def put_acl(
     )
 
 
-@router.post("/access/explain")
+@questions.post("/access/explain")
 def explain_access(body: schemas.ExplainIn, desk: TheDesk, caller: AccessExplainer) -> schemas.ExplainOut:
     """Why a user may or may not read a document, rule by rule. For owners, and for oneself."""
     explanation = Documents(desk).explain_access(caller, UserId(body.user_id), DocumentId(body.document_id))

@@ -231,8 +231,20 @@ def test_access_is_explained_rule_by_rule(
     ]
     nobody = owner.post("/api/v1/access/explain", json={"user_id": "ghost", "document_id": id_}).json()
     assert (nobody["may_read"], nobody["known_user"]) == (False, False)
+    again = [
+        owner.post(
+            "/api/v1/access/explain",
+            json={"user_id": "ghost", "document_id": id_},
+            headers={"Idempotency-Key": "why"},
+        )
+        for _ in range(2)
+    ]
+    assert "Idempotency-Replayed" not in again[1].headers, "a kept reply would outlive the right to see it"
     own = {"user_id": "jonas.weidler", "document_id": id_}
     assert reader.post("/api/v1/access/explain", json=own).status_code == 404
+    assert owner.put(f"/api/v1/documents/{id_}/acl", json={"allow": ["everyone"]}).status_code == 202
+    anybody = owner.post("/api/v1/access/explain", json={"user_id": "ghost", "document_id": id_}).json()
+    assert (anybody["may_read"], anybody["known_user"]) == (True, False), "a key of theirs would open it"
 
 
 def test_a_cancelled_job_leaves_a_true_state(
