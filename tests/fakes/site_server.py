@@ -88,8 +88,8 @@ class SiteServer:
         if page.status != 304:
             handler.send_header("Content-Length", str(len(page.body)))
         handler.end_headers()
+        self.n_body_bytes += len(page.body)  # before it is sent: the client may be done with it at once
         handler.wfile.write(page.body)
-        self.n_body_bytes += len(page.body)
 
 
 @contextmanager

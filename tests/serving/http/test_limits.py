@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -26,6 +27,8 @@ from serving.limits import Limits, Quota
 from tests.desks import client_of
 from tests.identity.conftest import bearer, client_for
 
+T = TypeVar("T")
+
 READER = "jonas.weidler"
 
 
@@ -38,6 +41,12 @@ def keys_desk(desk: Desk) -> Desk:
 def key_of(desk: Desk, user: str, *scopes: str) -> str:
     """A new key."""
     return desk.directory.create_key(UserId(user), name="t", scopes=scopes or ["search"], expires_at=None)[1]
+
+
+def on_a_loop(work: Callable[[], Awaitable[T]]) -> T:
+    """What the coroutine gives, on a thread of its own: in this one a browser test may have left a loop running."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(anyio.run, work).result()
 
 
 def limited_app(desk: Desk, **limits: Any) -> FastAPI:
@@ -177,7 +186,7 @@ def test_a_request_that_takes_too_long_is_refused() -> None:
         finally:
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    start, body = anyio.run(lambda: talk(slow, request_s=0.05, receive=no_body))
+    start, body = on_a_loop(lambda: talk(slow, request_s=0.05, receive=no_body))
     assert start["status"] == 504
     assert json.loads(body["body"])["code"] == "request_timeout"
 
@@ -190,7 +199,7 @@ def test_a_stream_that_has_begun_is_not_cut() -> None:
         await anyio.sleep(0.2)
         await send({"type": "http.response.body", "body": b"late", "more_body": False})
 
-    sent = anyio.run(lambda: talk(streaming, request_s=0.05, receive=no_body))
+    sent = on_a_loop(lambda: talk(streaming, request_s=0.05, receive=no_body))
     assert [message.get("body") for message in sent] == [None, b"late"]
 
 
@@ -211,7 +220,7 @@ def test_a_body_that_does_not_arrive_is_refused() -> None:
 
         return await talk(app, request_s=0.1, receive=never)
 
-    start, body, *_ = anyio.run(asked)
+    start, body, *_ = on_a_loop(asked)
     assert start["status"] == 408
     assert json.loads(body["body"])["code"] == "body_timeout"
 
@@ -252,6 +261,6 @@ def test_a_reader_who_goes_away_gives_the_slot_back(desk: Desk) -> None:
         with contextlib.suppress(OSError, ClientDisconnect):
             await app(scope, receive, send)
 
-    anyio.run(ask)
+    on_a_loop(ask)
     assert held == [1]
     assert app.state.counter.answers.under_way() == 0
