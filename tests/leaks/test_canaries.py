@@ -82,6 +82,7 @@ def log() -> Iterator[io.StringIO]:
     before = {name: logging.getLogger(name).level for name in names}
     stream = io.StringIO()
     handler = set_up_logging("debug", stream=stream)
+    logging.getLogger("refdesk.access").setLevel(logging.NOTSET)  # a `refdesk up` of another test silences it
     yield stream
     logging.getLogger().removeHandler(handler)
     for name, level in before.items():
