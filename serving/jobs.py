@@ -86,15 +86,15 @@ class Jobs:
     def _shows(self, job: Job, principal: Principal) -> bool:
         if job.document_id is not None:
             acl = self._desk.corpus.record(job.document_id).acl
-            is_concerned = principal.user_id in (job.requested_by, acl.owner)
+            is_concerned = not principal.user_ids.isdisjoint((UserId(job.requested_by), acl.owner))
             return is_concerned and permits(acl, principal)
-        return principal.user_id in (job.requested_by, self._owner_of(job))
+        return not principal.user_ids.isdisjoint((UserId(job.requested_by), self._owner_of(job)))
 
     def _shown(self, job: Job, principal: Principal) -> Job:
         """The job without names of documents, where the principal does not own the source."""
         if job.source_id is None or not (DIFF in job.report or PATHS in job.parameters):
             return job
-        if is_admin(principal) or self._owner_of(job) == principal.user_id:
+        if is_admin(principal) or self._owner_of(job) in principal.user_ids:
             return job
         return replace(
             job,

@@ -43,7 +43,7 @@ class Keys:
         if unknown:
             raise InvalidQueryError(f"there is no scope {min(unknown)}")
         _refuse_gain(principal, new.scopes)
-        if new.user_id != principal.user_id and not is_admin(principal):
+        if new.user_id not in principal.user_ids and not is_admin(principal):
             raise NotPermittedError("making a key for somebody else needs the scope admin")
         if new.expires_at is not None and new.expires_at <= utc_now():
             raise InvalidQueryError("expires_at is past")
@@ -71,7 +71,7 @@ class Keys:
     def visible(self, principal: Principal) -> list[ApiKey]:
         """The principal's own keys; for administrators everybody's."""
         keys = self._desk.directory.keys()
-        return [key for key in keys if is_admin(principal) or key.user_id == principal.user_id]
+        return [key for key in keys if is_admin(principal) or key.user_id in principal.user_ids]
 
     def revoke(self, principal: Principal, key_id: str, *, request_id: str) -> None:
         """Revoke a key; it is refused from the next request on.

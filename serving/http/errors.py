@@ -43,6 +43,8 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "conflict": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
+    "groups_too_deep": HTTPStatus.CONFLICT,
+    "identity_taken": HTTPStatus.CONFLICT,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # of parts of the desk
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -85,10 +85,10 @@ def _acted_for(desk: Desk, headers: Headers, caller: Principal) -> Principal:
         return caller
     require(caller, [Scope.ACT_AS])
     user = as_text(user)
-    groups = desk.directory.groups_of(UserId(user))
-    if groups is None:
+    standing = desk.directory.standing_of(UserId(user))
+    if not standing.may_come_in:
         raise UnknownUserError("the directory does not know this user")
-    return Principal(UserId(user), groups, caller.scopes & END_USER_SCOPES, acting_for=True)
+    return standing.principal(caller.scopes & END_USER_SCOPES, acting_for=True)
 
 
 def _count(request: Request, caller: str) -> None:

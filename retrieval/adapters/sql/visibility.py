@@ -22,5 +22,5 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
     return and_(
         DocumentRow.deleted_at.is_(None),
         ~named("deny"),
-        or_(DocumentRow.owner == principal.user_id, named("allow")),
+        or_(DocumentRow.owner.in_(principal.user_ids), named("allow")),
     )
