@@ -21,7 +21,16 @@ from serving.http.identity import declared_scopes
 from serving.http.limits import RateLimiter, RequestBudget
 from serving.http.metrics import Metrics
 from serving.http.middleware import BodyLimits, Envelope
-from serving.http.routes import administration, asking, documents, indexes, openai, operations, sources
+from serving.http.routes import (
+    administration,
+    asking,
+    directory,
+    documents,
+    indexes,
+    openai,
+    operations,
+    sources,
+)
 from serving.http.signing_in import sign_in_router
 from serving.http.status import Readiness, refdesk_version
 from serving.http.web import SignInPages, web_router
@@ -72,7 +81,8 @@ def create_app(desk: Desk, *, budget: RequestBudget | None = None) -> FastAPI:
     app.state.readiness = Readiness(desk)
     app.state.limiter = RateLimiter(budget or RequestBudget(), time.monotonic)
     routers = [
-        module.router for module in (asking, documents, sources, administration, indexes, openai, operations)
+        module.router
+        for module in (asking, documents, sources, administration, directory, indexes, openai, operations)
     ]
     signs_in = desk.settings.identity == "oidc" and bool(desk.settings.oidc_client_id)
     if signs_in:
