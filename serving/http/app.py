@@ -24,6 +24,7 @@ from serving.http.routes import (
     administration,
     asking,
     auditing,
+    directory,
     documents,
     indexes,
     openai,
@@ -82,7 +83,17 @@ def create_app(desk: Desk, *, limits: Limits | None = None) -> FastAPI:
     app.state.counter = Counter(limits_of(desk.settings) if limits is None else limits)
     routers = [
         module.router
-        for module in (asking, documents, sources, administration, auditing, indexes, openai, operations)
+        for module in (
+            asking,
+            documents,
+            sources,
+            administration,
+            auditing,
+            directory,
+            indexes,
+            openai,
+            operations,
+        )
     ]
     signs_in = desk.settings.identity == "oidc" and bool(desk.settings.oidc_client_id)
     if signs_in:

@@ -44,6 +44,8 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "conflict": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "groups_too_deep": HTTPStatus.CONFLICT,
+    "identity_taken": HTTPStatus.CONFLICT,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # of parts of the desk
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -101,6 +101,29 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ("PUT", "/api/v1/directory/users/{user_id}"): Probe(
         f"/api/v1/directory/users/{OUTSIDER}", ({"groups": ["hr"]},)
     ),
+    ("PATCH", "/api/v1/directory/users/{user_id}"): Probe(
+        f"/api/v1/directory/users/{OUTSIDER}", ({"groups": ["hr"]}, {"disabled": False})
+    ),
+    ("GET", "/api/v1/directory/users/{user_id}/identities"): Probe(
+        "/api/v1/directory/users/mara.lindqvist/identities"
+    ),
+    ("POST", "/api/v1/directory/users/{user_id}/identities"): Probe(
+        f"/api/v1/directory/users/{OUTSIDER}/identities",
+        ({"issuer": "mail", "subject": "mara.lindqvist@tarnvik.example"},),
+    ),
+    ("DELETE", "/api/v1/directory/users/{user_id}/identities"): Probe(
+        "/api/v1/directory/users/mara.lindqvist/identities?issuer=mail&subject=m@x"
+    ),
+    ("GET", "/api/v1/directory/groups"): Probe("/api/v1/directory/groups"),
+    ("POST", "/api/v1/directory/groups"): Probe(
+        "/api/v1/directory/groups", ({"id": "mine", "members": [f"user:{OUTSIDER}"]},)
+    ),
+    ("GET", "/api/v1/directory/groups/{group}"): Probe("/api/v1/directory/groups/hr"),
+    ("PATCH", "/api/v1/directory/groups/{group}"): Probe(
+        "/api/v1/directory/groups/hr", ({"add": [f"user:{OUTSIDER}"]},)
+    ),
+    ("DELETE", "/api/v1/directory/groups/{group}"): Probe("/api/v1/directory/groups/hr"),
+    ("GET", "/api/v1/directory/members"): Probe("/api/v1/directory/members?group=hr"),
     ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): Probe(
         "/api/v1/directory/users/mara.lindqvist/sessions"
     ),
