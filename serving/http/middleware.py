@@ -19,11 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from retrieval.errors import RefdeskError
 from serving.http.browsers import check_local
 from serving.http.errors import (
-    OPENAI_PREFIX,
-    PROBLEM_TYPE,
     Problem,
-    openai_body,
-    problem_body,
+    encoded,
     problem_of,
     unexpected_problem,
 )
@@ -115,7 +112,7 @@ class _Exchange:
             headers["X-Request-Id"] = self._request_id
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
-            if self._scope["path"].startswith(("/api/", "/v1/")):
+            if self._scope["path"].startswith(("/api/", "/v1/", "/scim/")):
                 headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
 
@@ -158,9 +155,8 @@ def _limited(receive: Receive, scope: Scope, limit: int) -> Receive:
 
 
 async def _refuse(problem: Problem, request_id: str, scope: Scope, exchange: _Exchange) -> None:
-    is_openai = scope["path"].startswith(OPENAI_PREFIX)
-    body = json.dumps(openai_body(problem) if is_openai else problem_body(problem, request_id)).encode()
-    media_type = "application/json" if is_openai else PROBLEM_TYPE
+    status, told, media_type = encoded(scope["path"], problem, request_id)
+    body = json.dumps(told).encode()
     headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
-    await exchange.send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
     await exchange.send({"type": "http.response.body", "body": body})
