@@ -6,6 +6,7 @@ RefdeskError                     every error that Refdesk raises on purpose
     NotPermittedError            the caller's scopes do not cover the operation (never used for documents)
     InvalidQueryError            the query or a filter cannot be understood
     ConflictError                the state does not allow the operation now
+      TakenError                 another user or group has this name
     GroupsTooDeepError           a group would lie in more groups than are looked through
     IdentityTakenError           another user has, or had, the id or mail address
     IndexUnavailableError        the index cannot answer; retry helps
@@ -87,6 +88,10 @@ class IdentityTakenError(RetrievalError):
 
     code = "identity_taken"
     hint = "Link it with `takeover` if everything that was granted to it is meant for the new user."
+
+
+class TakenError(ConflictError):
+    """Another user or group has the name that was asked for."""
 
 
 class IndexUnavailableError(RetrievalError):

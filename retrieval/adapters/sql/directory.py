@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from retrieval.access import Principal, PrincipalId, UserId, user_principal
@@ -29,7 +29,7 @@ from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.links import aliases_of, linked_user
 from retrieval.adapters.sql.models import ApiKeyRow, IdentityRow, MembershipRow, UserRow
 from retrieval.adapters.sql.rows import batches
-from retrieval.errors import ConflictError, IdentityTakenError, NotFoundError
+from retrieval.errors import IdentityTakenError, NotFoundError, TakenError
 
 _KEY = re.compile(r"(rd_[0-9a-f]{8})\.([A-Za-z0-9_-]{43})", re.ASCII)
 """A key as it is presented: the prefix by which it is found, and 256 random bits in base64url."""
@@ -144,11 +144,11 @@ class SqlDirectory:
             return change_user(session, row, change, self._clock())
 
     def create_user(self, user_id: UserId, change: UserChange) -> User:
-        """Make a user. Raises `ConflictError` or `IdentityTakenError` when the id is somebody's."""
+        """Make a user. Raises `TakenError` or `IdentityTakenError` when the id is somebody's."""
         with self._database.write() as session:
             lock_directory(session)
             if session.get(UserRow, user_id) is not None:
-                raise ConflictError(f"there is a user {user_id} already")
+                raise TakenError(f"there is a user {user_id} already")
             return change_user(session, add_user(session, user_id, self._clock()), change, self._clock())
 
     def change_user(self, user_id: UserId, change: UserChange) -> User:
@@ -162,13 +162,9 @@ class SqlDirectory:
         with self._database.read() as session:
             return to_users(session, [_user_row(session, user_id)])[0]
 
-    def users(
-        self, *, after: str = "", limit: int | None = None, narrow: ColumnElement[bool] | None = None
-    ) -> list[User]:
+    def users(self, *, after: str = "", limit: int | None = None) -> list[User]:
         """Users in order of id, those after an id."""
         query = select(UserRow).where(UserRow.id > after)
-        if narrow is not None:
-            query = query.where(narrow)
         with self._database.read() as session:
             return to_users(session, list(session.scalars(query.order_by(UserRow.id).limit(limit))))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select
+from sqlalchemy import Select, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from retrieval.access import PrincipalId, source_of
@@ -15,7 +15,7 @@ from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import GroupRow, MembershipRow
 from retrieval.adapters.sql.rows import batches
-from retrieval.errors import ConflictError, GroupsTooDeepError, NotFoundError
+from retrieval.errors import GroupsTooDeepError, NotFoundError, TakenError
 from retrieval.nesting import MAX_LEVELS, too_deep
 
 INCOMPLETE_GRACE = timedelta(hours=1)
@@ -83,9 +83,9 @@ class SqlGroups:
         with self._database.write() as session:
             lock_directory(session)
             if session.get(GroupRow, group_id) is not None:
-                raise ConflictError(f"there is a group {group_id} already")
+                raise TakenError(f"there is a group {group_id} already")
             ensure_groups(session, [group_id], self._clock())
-            return self._changed(session, group_id, change)
+            return change_group(session, group_id, change, self._clock())
 
     def change(self, group_id: PrincipalId, change: GroupChange) -> Group:
         """Change a group in one transaction.
@@ -96,7 +96,7 @@ class SqlGroups:
         """
         with self._database.write() as session:
             lock_directory(session)
-            return self._changed(session, group_id, change)
+            return change_group(session, group_id, change, self._clock())
 
     def delete(self, group_id: PrincipalId) -> None:
         """Delete a group with all memberships; access lists that name it match nobody from then on.
@@ -113,24 +113,15 @@ class SqlGroups:
     def group(self, group_id: PrincipalId) -> Group:
         """One group. Raises `NotFoundError` when there is none."""
         with self._database.read() as session:
-            return _to_groups(session, [_row(session, group_id)])[0]
+            return to_groups(session, [_row(session, group_id)])[0]
 
-    def groups(
-        self,
-        *,
-        after: str = "",
-        limit: int,
-        source: str | None = None,
-        narrow: ColumnElement[bool] | None = None,
-    ) -> list[Group]:
+    def groups(self, *, after: str = "", limit: int, source: str | None = None) -> list[Group]:
         """Groups in order of id, those after an id; of one source only where it is given."""
         query = select(GroupRow).where(GroupRow.id > after)
         if source is not None:
             query = query.where(GroupRow.source == source)
-        if narrow is not None:
-            query = query.where(narrow)
         with self._database.read() as session:
-            return _to_groups(session, list(session.scalars(query.order_by(GroupRow.id).limit(limit))))
+            return to_groups(session, list(session.scalars(query.order_by(GroupRow.id).limit(limit))))
 
     def members(
         self, group_id: PrincipalId, *, after: str = "", limit: int | None = None
@@ -152,19 +143,20 @@ class SqlGroups:
                 found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
         return frozenset(names) - {PrincipalId(id_) for id_ in found}
 
-    def _changed(self, session: Session, group_id: PrincipalId, change: GroupChange) -> Group:
-        row = _row(session, group_id)
-        now = self._clock()
-        row.name = change.name or row.name
-        row.external_id = row.external_id if change.external_id is None else change.external_id or None
-        if change.is_complete is False:
-            row.incomplete_since = row.incomplete_since or now
-        else:
-            row.incomplete_since = None if change.is_complete else row.incomplete_since
-            _change_members(session, group_id, change, now)
-        row.updated_at = now
-        session.flush()
-        return _to_groups(session, [row])[0]
+
+def change_group(session: Session, group_id: PrincipalId, change: GroupChange, now: datetime) -> Group:
+    """Change a group. The caller holds the directory's lock. Raises as `SqlGroups.change`."""
+    row = _row(session, group_id)
+    row.name = change.name or row.name
+    row.external_id = row.external_id if change.external_id is None else change.external_id or None
+    if change.is_complete is False:
+        row.incomplete_since = row.incomplete_since or now
+    else:
+        row.incomplete_since = None if change.is_complete else row.incomplete_since
+        _change_members(session, group_id, change, now)
+    row.updated_at = now
+    session.flush()
+    return to_groups(session, [row])[0]
 
 
 def lock_directory(session: Session) -> None:
@@ -274,7 +266,8 @@ def _row(session: Session, group_id: PrincipalId) -> GroupRow:
     return row
 
 
-def _to_groups(session: Session, rows: list[GroupRow]) -> list[Group]:
+def to_groups(session: Session, rows: Sequence[GroupRow]) -> list[Group]:
+    """Groups with the number of their members, in the order of the rows."""
     counted: dict[str, int] = {}
     for batch in batches([row.id for row in rows], _BATCH):
         query = select(MembershipRow.group_id, func.count()).where(MembershipRow.group_id.in_(batch))

@@ -100,7 +100,7 @@ def test_groups_and_other_ids_are_looked_after(refdesk: Refdesk, refdesk_json: R
     assert refdesk("directory", "group", "outer", "--remove", "user:dan").stdout == "group:outer: 1 members\n"
     assert refdesk_json("directory", "groups", "outer") == {"members": ["group:inner"]}
     assert refdesk("directory", "disable", "cleo").stdout == "cleo is disabled\n"
-    assert refdesk("search", "hotel", "-u", "cleo").exit_code == 1
+    assert refdesk("search", "hotel", "-u", "cleo").exit_code == 3
     assert refdesk("directory", "enable", "cleo").stdout == "cleo is enabled\n"
     assert "user:cleo@x.org" in refdesk("directory", "link", "cleo", "mail", "Cleo@x.org").stdout
     assert refdesk_json("directory", "identities", "cleo")["identities"][0]["issuer"] == "mail"
