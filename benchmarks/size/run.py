@@ -271,7 +271,7 @@ def _opened(job: Job, *, spends: bool) -> Iterator[EmbeddedDesk]:
 def _served(desk: Desk) -> Iterator[httpx.Client]:
     """A client that acts for the reader, of the desk's application on a free port of this machine."""
     app = create_app(desk, limits=UNLIMITED)
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
