@@ -29,7 +29,8 @@ def test_replies_do_not_wait_for_acknowledgements(tmp_path: Path) -> None:
             await asyncio.wait_for(accepted.wait(), 10)
             writer.close()
 
-    with _listening(load_settings(data=tmp_path, host="127.0.0.1", port=0)) as listener:
-        with ThreadPoolExecutor(1) as threads:  # in this thread a browser test may have left a loop running
-            threads.submit(asyncio.run, connect(listener)).result()
+    settings = load_settings(data=tmp_path, host="127.0.0.1", port=0)
+    # on a thread of its own: in this one a browser test may have left a loop running
+    with _listening(settings) as listener, ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, connect(listener)).result()
     assert found == [1]
