@@ -11,7 +11,6 @@ real model at work. `recall` compares the index's dense leg with exact search ov
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 import time
@@ -45,6 +44,7 @@ from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.embedded import EmbeddedDesk, open_embedded
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from serving.limits import UNLIMITED
 
 _SAMPLE_TEXT = Path(__file__).parent.parent.parent / "sample" / "text"
@@ -271,9 +271,7 @@ def _opened(job: Job, *, spends: bool) -> Iterator[EmbeddedDesk]:
 def _served(desk: Desk) -> Iterator[httpx.Client]:
     """A client that acts for the reader, of the desk's application on a free port of this machine."""
     app = create_app(desk, limits=UNLIMITED)
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+    with open_listener("127.0.0.1") as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

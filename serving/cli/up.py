@@ -23,6 +23,7 @@ from serving.cli.errors import CommandError
 from serving.cli.output import progress_bar, say
 from serving.cli.running import announced, find_running
 from serving.cli.shape import ExampleCommand
+from serving.http.listening import open_listener
 from serving.identity import check_identity, is_loopback
 
 if TYPE_CHECKING:
@@ -136,26 +137,16 @@ def _check(settings: Settings) -> None:
         raise CommandError("already_running", f"a desk serves {settings.data} at {running.url}", hint)
 
 
-@contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """A socket on the address in the settings.
-
-    It names its protocol: asyncio sets TCP_NODELAY on connections of such sockets only, and without it each reply
-    waits 40 ms for the client's delayed acknowledgement of its head.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-            listener.listen(128)
-        except OSError as error:
-            raise CommandError(
-                "port_in_use" if error.errno == errno.EADDRINUSE else "cannot_listen",
-                f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}",
-                "Choose another port with --port (make run: PORT=); 0 takes a free one.",
-            ) from error
-        yield listener
+def _listening(settings: Settings) -> socket.socket:
+    """A socket on the address in the settings."""
+    try:
+        return open_listener(settings.host, settings.port)
+    except OSError as error:
+        raise CommandError(
+            "port_in_use" if error.errno == errno.EADDRINUSE else "cannot_listen",
+            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}",
+            "Choose another port with --port (make run: PORT=); 0 takes a free one.",
+        ) from error
 
 
 @contextmanager

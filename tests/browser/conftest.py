@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
 
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from tests.desks import sample_desk
 
 CHROMIUM = os.environ.get("REFDESK_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -81,7 +82,7 @@ def desk_url(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Address of a running desk, on which the sample handbook is indexed."""
     with (
         sample_desk(tmp_path_factory.mktemp("desk")) as embedded,
-        socket.create_server(("127.0.0.1", 0)) as listener,
+        open_listener("127.0.0.1") as listener,
         served(create_app(embedded.desk), listener) as url,
     ):
         yield url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from retrieval.settings import load_settings
 from retrieval.wiring import open_corpus
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from serving.wiring import open_desk
 from tests.browser.conftest import PATIENCE_MS, served, url_of
 from tests.services.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, openid_provider
@@ -29,7 +29,7 @@ def provider() -> Iterator[OpenIdProvider]:
 @pytest.fixture(scope="module")
 def sign_in_url(provider: OpenIdProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an empty desk at which one signs in."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with open_listener("127.0.0.1") as listener:
         provider.client.redirect_uris = [url_of(listener) + "/sign-in/callback"]
         settings = load_settings(
             data=tmp_path_factory.mktemp("desk") / "state",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from serving.cli.up import _answering, _url_of
 from serving.desk import Desk
 from serving.embedded import open_embedded
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from serving.limits import Limits, Quota
 from serving.scopes import ALL_SCOPES, END_USER_SCOPES
 from tests.desks import client_of, wait_until_idle
@@ -94,9 +94,7 @@ def served(settings: Settings, log: io.StringIO) -> Iterator[Served]:
     """The desk, with a document that holds canaries and one that cannot be read."""
     with ExitStack() as stack:
         desk = stack.enter_context(open_embedded(settings)).desk
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+        listener = stack.enter_context(open_listener("127.0.0.1"))
         app = create_app(desk)
         stack.enter_context(_answering(app, listener, settings))
         for user in ("owner", "other"):

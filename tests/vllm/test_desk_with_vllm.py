@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from serving.desk import Desk
 from serving.embedded import open_embedded, request_docs_sync
 from serving.extractive import ExtractiveGenerator
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from tests.desks import wait_until_idle
 from tests.vllm.vllm_process import EndlessTransport, VllmServer
 
@@ -56,7 +56,7 @@ def _desk(folder: Path, **settings: Any) -> Iterator[Desk]:
 @contextmanager
 def _served(desk: Desk) -> Iterator[str]:
     """The desk on a free loopback port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with open_listener("127.0.0.1") as listener:
         server = uvicorn.Server(uvicorn.Config(create_app(desk), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from serving.cli.running import announced
 from serving.cli.up import _answering, _url_of
 from serving.embedded import open_embedded, request_docs_sync
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from tests.desks import wait_until_idle
 
 Refdesk = Callable[..., Result]
@@ -47,9 +47,7 @@ def data(documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """State folder of a desk that runs, with `documents` indexed."""
     folder = tmp_path_factory.mktemp("desk") / "state"
     settings = load_settings(data=folder, docs=documents, port=0)
-    with open_embedded(settings) as embedded, socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+    with open_embedded(settings) as embedded, open_listener("127.0.0.1") as listener:
         request_docs_sync(settings, embedded.desk)
         wait_until_idle(embedded.desk)
         with (

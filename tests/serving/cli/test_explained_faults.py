@@ -6,7 +6,6 @@ The desk has no worker of its own: the test takes the jobs, so that each fault s
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from serving.cli.main import cli
 from serving.cli.running import announced
 from serving.cli.up import _answering, _url_of
 from serving.http.app import create_app
+from serving.http.listening import open_listener
 from serving.wiring import open_desk
 from workers.queue import make_app
 from workers.settings import WorkerSettings
@@ -90,9 +90,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         )
         app = make_app("memory://")
         register(app, toolbox)
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+        listener = stack.enter_context(open_listener("127.0.0.1"))
         stack.enter_context(_answering(create_app(desk), listener, settings))
         stack.enter_context(announced(settings.data, _url_of(listener)))
         bench = Bench(docs, settings.data, toolbox, app)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from retrieval.settings import load_settings
 from serving.cli.up import _listening
+from tests.loops import on_a_loop
 
 
 def test_replies_do_not_wait_for_acknowledgements(tmp_path: Path) -> None:
@@ -30,7 +31,6 @@ def test_replies_do_not_wait_for_acknowledgements(tmp_path: Path) -> None:
             writer.close()
 
     settings = load_settings(data=tmp_path, host="127.0.0.1", port=0)
-    # on a thread of its own: in this one a browser test may have left a loop running
-    with _listening(settings) as listener, ThreadPoolExecutor(1) as threads:
-        threads.submit(asyncio.run, connect(listener)).result()
+    with _listening(settings) as listener:
+        on_a_loop(partial(connect, listener))
     assert found == [1]

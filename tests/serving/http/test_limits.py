@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import pytest
@@ -26,8 +25,7 @@ from serving.http.middleware import BodyLimits, Envelope
 from serving.limits import Limits, Quota
 from tests.desks import client_of
 from tests.identity.conftest import bearer, client_for
-
-T = TypeVar("T")
+from tests.loops import on_a_loop
 
 READER = "jonas.weidler"
 
@@ -41,12 +39,6 @@ def keys_desk(desk: Desk) -> Desk:
 def key_of(desk: Desk, user: str, *scopes: str) -> str:
     """A new key."""
     return desk.directory.create_key(UserId(user), name="t", scopes=scopes or ["search"], expires_at=None)[1]
-
-
-def on_a_loop(work: Callable[[], Awaitable[T]]) -> T:
-    """What the coroutine gives, on a thread of its own: in this one a browser test may have left a loop running."""
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(anyio.run, work).result()
 
 
 def limited_app(desk: Desk, **limits: Any) -> FastAPI:
