@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval.audit import Record, canonical
+from retrieval.logs import on_one_line
 
 _CSV_COLUMNS = ("sequence", "at", "event", "principal", "request_id", "facts", "erased", "hash")
 _FORMULA_STARTS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
@@ -111,7 +112,7 @@ def neutral(cell: str) -> str:
     Control characters become their escapes, and what begins like a formula, spaces aside, begins with an
     apostrophe.
     """
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
+    plain = on_one_line(cell)
     return f"'{plain}" if plain.lstrip()[:1] in _FORMULA_STARTS else plain
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from retrieval.access import UserId
 from serving.answer import GenerationRequest, Message
-from serving.context import estimate_tokens
+from serving.context import estimate_tokens, tokens_of_length
 from serving.errors import TokenBudgetError
 from serving.ports import TokenUse
 
@@ -31,8 +31,8 @@ class Usage:
     def tokens(self, *, prompt: int) -> int:
         """Tokens used. A generation that broke off tells no counts; then the estimate stands for them."""
         if not self.counts:
-            return prompt + (estimate_tokens("x" * self.n_chars) if self.n_chars else 0)
-        return self.counts.get("prompt_tokens", 0) + self.counts.get("completion_tokens", 0)
+            return prompt + (tokens_of_length(self.n_chars) if self.n_chars else 0)
+        return read_and_written(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,11 @@ class Spending:
             yield counted, usage
         finally:
             self._use.settle(user, day, reserved=reserved, used=usage.tokens(prompt=prompt))
+
+
+def read_and_written(counts: Mapping[str, int]) -> int:
+    """Tokens that a model read and wrote, by its server's counts."""
+    return counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0)
 
 
 def prompt_tokens(messages: tuple[Message, ...]) -> int:

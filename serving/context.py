@@ -38,4 +38,9 @@ def assemble(hits: Sequence[Hit], *, budget_tokens: int, max_sources: int) -> Co
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens a text has; rather too many than too few."""
-    return int(len(text) / _CHARS_PER_TOKEN) + 1
+    return tokens_of_length(len(text))
+
+
+def tokens_of_length(n_chars: int) -> int:
+    """The same for a text of so many characters."""
+    return int(n_chars / _CHARS_PER_TOKEN) + 1

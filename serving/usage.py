@@ -12,6 +12,7 @@ from datetime import date
 from typing import Generic, TypeVar
 
 from retrieval.audit import Record
+from serving.budget import read_and_written
 
 K = TypeVar("K", bound=Hashable)
 
@@ -78,13 +79,12 @@ class Usage:
 def asked_in(record: Record) -> Asked:
     """The question behind an `answer` record."""
     body = record.body
-    tokens = body.get("tokens", {})
     return Asked(
         asker=record.principal,
         day=record.at.date(),
         was_found=not body["abstained"],
         sources=frozenset(body.get("sources", ())),
-        tokens=tokens.get("prompt_tokens", 0) + tokens.get("completion_tokens", 0),
+        tokens=read_and_written(body.get("tokens", {})),
     )
 
 

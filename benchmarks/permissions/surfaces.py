@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.permissions.judging import Judge
 from benchmarks.permissions.oracle import Paper
 from retrieval.access import Principal, PrincipalId, UserId, filter_for
+from retrieval.corpus import DocumentId
 from retrieval.ports import IndexQuery
 from retrieval.query import SearchMode
 
@@ -198,7 +199,7 @@ def someone_elses_cursor(judge: Judge) -> None:
     from serving.http.rendering import cursor_after  # the desk's own form of a cursor
 
     paper = _any_paper(judge)
-    record = judge.world.bench.desk.corpus.record(paper.document_id)  # type: ignore[arg-type]
+    record = judge.world.bench.desk.corpus.record(DocumentId(paper.document_id))
     reply = _ask(judge, "GET", f"/api/v1/documents?limit=200&cursor={cursor_after(record)}")
     if reply is not None:
         shown = [each["id"] for each in reply.json()["documents"]]
@@ -263,9 +264,9 @@ def attempts(judge: Judge) -> None:
     method, tail, body = judge.world.dice.choice(
         [("DELETE", "", None), ("POST", "/reindex", None), ("PUT", "/acl", {"allow": ["everyone"]})]
     )
-    before = judge.world.bench.desk.corpus.record(paper.document_id)  # type: ignore[arg-type]
+    before = judge.world.bench.desk.corpus.record(DocumentId(paper.document_id))
     reply = _ask(judge, method, f"/api/v1/documents/{paper.document_id}{tail}", body)
-    after = judge.world.bench.desk.corpus.record(paper.document_id)  # type: ignore[arg-type]
+    after = judge.world.bench.desk.corpus.record(DocumentId(paper.document_id))
     judge.check(before == after, f"{method} {paper.path}{tail} changed it")
     if reply is None:
         return

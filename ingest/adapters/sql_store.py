@@ -35,7 +35,7 @@ from retrieval.adapters.sql.models import (
     SourceRow,
     VersionRow,
 )
-from retrieval.adapters.sql.rows import batches, read_acls, to_document, to_source
+from retrieval.adapters.sql.rows import OF_LIVE_VERSION, batches, read_acls, to_document, to_source
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -319,11 +319,7 @@ class SqlDocumentStore:
                         DocumentRow.external_id,
                         DocumentRow.language,
                     )
-                    .join(
-                        DocumentRow,
-                        (DocumentRow.id == ChunkRow.document_id)
-                        & (DocumentRow.live_version_id == ChunkRow.version_id),
-                    )
+                    .join(DocumentRow, OF_LIVE_VERSION)
                     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
                     .where(ChunkRow.id.in_(batch))
                 )

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from retrieval.access import Principal, UserId
 from retrieval.settings import InvalidSettingsError, Settings
@@ -177,6 +177,6 @@ def as_text(header: str) -> str:
     return header.encode("latin-1").decode("utf-8", "replace")
 
 
-def peer_of(request: Request) -> str:
+def peer_of(request: HTTPConnection) -> str:
     """The address at the other end of the connection, empty where there is none."""
     return request.client.host if request.client is not None else ""

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.errors import RefdeskError
 from serving.http.browsers import check_local
+from serving.http.callers import peer_of
 from serving.http.errors import (
     OPENAI_PREFIX,
     PROBLEM_TYPE,
@@ -96,7 +98,7 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = _Exchange(scope, send, request_id, time.perf_counter())
         try:
-            self._counter.admit_address(_peer_of(scope))
+            self._counter.admit_address(peer_of(HTTPConnection(scope)))
             if self._is_local:
                 check_local(Headers(scope=scope), scope["method"])
             await self._serve_in_time(scope, self._bounded(receive, scope), exchange)
@@ -243,8 +245,3 @@ def _limited(receive: Receive, scope: Scope, *, limit: int, longest_s: float) ->
         return message
 
     return limited
-
-
-def _peer_of(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0] if client else ""

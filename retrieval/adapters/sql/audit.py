@@ -88,7 +88,7 @@ class SqlAudit:
             CatalogueUnavailableError: The catalogue stopped answering; what came so far is right.
         """
         with self._database.read() as session:
-            yield from _records(session, _within(_joined(), span))
+            yield from records_within(session, span)
 
     def pages(self, span: Span) -> Iterator[list[Record]]:
         """The records of a span in pages, oldest first; whoever takes its time over one holds nothing up.

@@ -39,6 +39,11 @@ _ENTRIES = select(AclEntryRow.document_id, AclEntryRow.effect, AclEntryRow.princ
     AclEntryRow.document_id.in_(bindparam("ids", expanding=True))
 )
 
+OF_LIVE_VERSION = (DocumentRow.id == ChunkRow.document_id) & (
+    DocumentRow.live_version_id == ChunkRow.version_id
+)
+"""Joins documents to chunks looked up by id; without the document's id in it SQLite reads all documents."""
+
 PASSAGES = (
     select(
         ChunkRow.id,
@@ -63,15 +68,12 @@ PASSAGES = (
         DocumentRow.superseded_by,
         DocumentRow.owner,
     )
-    .join(
-        DocumentRow,
-        (DocumentRow.id == ChunkRow.document_id) & (DocumentRow.live_version_id == ChunkRow.version_id),
-    )
+    .join(DocumentRow, OF_LIVE_VERSION)
     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
     .where(ChunkRow.id.in_(bindparam("ids", expanding=True)), DocumentRow.deleted_at.is_(None))
 )
 """Chunks of current versions by id, with the columns that `to_passage` takes and no others: every search runs it
-for a hundred rows. Documents are joined by their id too, since without it SQLite reads them all."""
+for a hundred rows."""
 
 
 def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, Acl]:
