@@ -37,12 +37,14 @@ class Principal:
         groups: Ids of the groups the user belongs to now, nested ones resolved, without `EVERYONE`.
         scopes: What the credential may be used for, for example `search` or `documents:write`.
         acted_by: Whose service key asks on this user's behalf; empty when the user itself asks.
+        aliases: Other ids that are linked to the user: what is theirs is the user's too.
     """
 
     user_id: UserId
     groups: frozenset[PrincipalId] = frozenset()
     scopes: frozenset[str] = frozenset()
     acted_by: UserId = UserId("")
+    aliases: frozenset[UserId] = frozenset()
 
     @property
     def acting_for(self) -> bool:
@@ -50,9 +52,14 @@ class Principal:
         return bool(self.acted_by)
 
     @property
+    def user_ids(self) -> frozenset[UserId]:
+        """Every user id that is this user's: owners are compared with these."""
+        return self.aliases | {self.user_id}
+
+    @property
     def ids(self) -> frozenset[PrincipalId]:
         """Every principal id that an access list may name to reach this principal."""
-        return self.groups | {user_principal(self.user_id), EVERYONE}
+        return self.groups | {EVERYONE, *(user_principal(user_id) for user_id in self.user_ids)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,12 @@ class AccessFilter:
         return not self.principals.isdisjoint(readers) and self.principals.isdisjoint(denied)
 
 
+def source_of(group: PrincipalId) -> str:
+    """What qualifies a group's id: the part before the first "/"; empty for a group of the directory itself."""
+    qualifier, slash, _ = group.removeprefix("group:").partition("/")
+    return qualifier if slash else ""
+
+
 def user_principal(user_id: UserId) -> PrincipalId:
     """The principal id of a user."""
     return PrincipalId(f"user:{user_id}")
@@ -96,7 +109,7 @@ def permits(acl: Acl, principal: Principal) -> bool:
     ids = principal.ids
     if not ids.isdisjoint(acl.deny):
         return False
-    return acl.owner == principal.user_id or not ids.isdisjoint(acl.allow)
+    return acl.owner in principal.user_ids or not ids.isdisjoint(acl.allow)
 
 
 def narrowed(acl: Acl, bound: Acl) -> Acl:

@@ -231,7 +231,7 @@ class Documents:
 
     def may_manage(self, principal: Principal, document: Document) -> bool:
         """Whether the principal may delete, re-index and share a document that it can see."""
-        return document.acl.owner == principal.user_id or is_admin(principal)
+        return document.acl.owner in principal.user_ids or is_admin(principal)
 
     def explanations(self, documents: Sequence[Document]) -> dict[DocumentId, Explanation]:
         """What there is to say about documents that are not well or not done yet.
@@ -278,16 +278,17 @@ class Documents:
             NotFoundError: The document does not exist or the principal may not know of it.
             NotPermittedError: The question is about somebody else, and the document is not the asker's.
         """
-        asks_about_self = user_id == principal.user_id
+        asks_about_self = user_id in principal.user_ids
         document = (
             self._readable(principal, document_id)
             if asks_about_self
             else self._managed(principal, document_id)
         )
         if asks_about_self:
-            return _explain(document, principal, Standing(True, False, principal.groups))
-        standing = self._desk.directory.standing_of(user_id)
-        return _explain(document, Principal(user_id, standing.groups), standing)
+            standing = Standing(principal.user_id, True, False, principal.groups, principal.aliases)
+        else:
+            standing = self._desk.directory.standing_of(user_id)
+        return _explain(document, standing.principal(), standing)
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -330,7 +331,7 @@ def _explain(document: Document, principal: Principal, standing: Standing) -> Ac
     ids, acl = principal.ids, document.acl
     denied = tuple(sorted(ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
-    owned = (user_principal(acl.owner),) if acl.owner == principal.user_id else ()
+    owned = (user_principal(acl.owner),) if acl.owner in principal.user_ids else ()
     found = [Rule("deny", bool(denied), denied, False)]
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))

@@ -199,7 +199,7 @@ class Sources:
 
     def may_manage(self, principal: Principal, source: Source) -> bool:
         """Whether the principal may sync a source and see where it comes from."""
-        return source.default_acl.owner == principal.user_id or is_admin(principal)
+        return source.default_acl.owner in principal.user_ids or is_admin(principal)
 
     def managed(self, principal: Principal, source_id: SourceId) -> Source:
         """A source that the principal may manage.

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
-from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.adapters.sql.directory import ApiKey
 from retrieval.audit import Record
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
@@ -341,11 +341,6 @@ def key_out(key: ApiKey) -> schemas.KeyOut:
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
     )
-
-
-def user_out(user: User) -> schemas.UserOut:
-    """One user."""
-    return schemas.UserOut(id=user.id, name=user.name, groups=list(user.groups))
 
 
 def audit_record_out(record: Record) -> schemas.AuditRecordOut:

@@ -609,33 +609,6 @@ class KeysOut(Outgoing):
     keys: list[KeyOut]
 
 
-class UserIn(Incoming):
-    """A user with all groups it is directly in; a bare name is a group's."""
-
-    name: Annotated[Storable, Field(max_length=200)] = ""
-    groups: Annotated[tuple[Id, ...], Field(max_length=1000)] = ()
-
-
-class UserOut(Outgoing):
-    """A user of the directory."""
-
-    id: str
-    name: str
-    groups: list[str]
-
-
-class EndedOut(Outgoing):
-    """How many sessions were ended."""
-
-    ended: int
-
-
-class UsersOut(Outgoing):
-    """Users in order of id."""
-
-    users: list[UserOut]
-
-
 class AuditRecordOut(Outgoing):
     """One record of the audit trail. `erased` names what was erased of it: the principal, for `actor`."""
 

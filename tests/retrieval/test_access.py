@@ -32,7 +32,9 @@ PRINCIPALS = st.sampled_from(
 GROUPS = st.sampled_from(["group:hr", "group:board", "group:ada", "group:HR"]).map(PrincipalId)
 
 acls = st.builds(Acl, USERS, st.frozensets(PRINCIPALS, max_size=3), st.frozensets(PRINCIPALS, max_size=2))
-principals = st.builds(Principal, USERS, st.frozensets(GROUPS, max_size=3))
+principals = st.builds(
+    Principal, USERS, st.frozensets(GROUPS, max_size=3), aliases=st.frozensets(USERS, max_size=2)
+)
 
 
 @given(acls, principals)

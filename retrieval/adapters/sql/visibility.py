@@ -24,4 +24,4 @@ def readable_by(principal: Principal) -> ColumnElement[bool]:
             AclEntryRow.principal_id.in_(ids),
         )
 
-    return and_(~named("deny"), or_(DocumentRow.owner == principal.user_id, named("allow")))
+    return and_(~named("deny"), or_(DocumentRow.owner.in_(principal.user_ids), named("allow")))
