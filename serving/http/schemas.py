@@ -565,6 +565,7 @@ class ExplainOut(Outgoing):
     may_read: bool
     known_user: bool
     principals: list[str]
+    deny_only: list[str]
     rules: list[RuleOut]
 
 

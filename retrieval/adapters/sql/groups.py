@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Label, Select, and_, case, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from retrieval.access import PrincipalId, source_of
@@ -63,6 +63,20 @@ class GroupChange:
     add: frozenset[PrincipalId] = frozenset()
     remove: frozenset[PrincipalId] = frozenset()
     is_complete: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The groups that somebody is in.
+
+    Attributes:
+        certain: Those whose members are known.
+        deny_only: All others, which are reached only by way of a list that is not whole, or of a name that lets
+            nobody in: they count where an access list denies, and nowhere else.
+    """
+
+    certain: frozenset[PrincipalId] = frozenset()
+    deny_only: frozenset[PrincipalId] = frozenset()
 
 
 class SqlGroups:
@@ -214,22 +228,43 @@ def remove_members(session: Session, group: PrincipalId, members: Collection[Pri
 
 
 def groups_around(
-    session: Session, members: Collection[PrincipalId], now: datetime
-) -> frozenset[PrincipalId]:
-    """Every group that these principals are in, by way of groups too: one query, whatever the depth.
+    session: Session,
+    members: Collection[PrincipalId],
+    now: datetime,
+    *,
+    doubtful: Collection[PrincipalId] = (),
+) -> Around:
+    """Every group that somebody is in, by way of groups too: one query, whatever the depth.
 
-    `union` keeps each group once, so a cycle ends by itself. A group whose source failed to list its members
-    for longer than `INCOMPLETE_GRACE` counts for nobody.
+    `union` keeps each group once for each way to count, so a cycle ends by itself. A group whose source failed to
+    list its members for longer than `INCOMPLETE_GRACE`, and what is reached through it alone, counts where a list
+    denies and nowhere else.
+
+    Args:
+        members: Names by which groups may list this somebody.
+        doubtful: More such names, by which no group lets anybody in: it may only shut out.
     """
     stale_before = now - INCOMPLETE_GRACE
-    counts = or_(GroupRow.incomplete_since.is_(None), GroupRow.incomplete_since >= stale_before)
-    direct = select(MembershipRow.group_id.label("id")).join(GroupRow, GroupRow.id == MembershipRow.group_id)
-    reached = direct.where(MembershipRow.member_id.in_(sorted(members)), counts).cte(
-        "reached", recursive=True
+    is_whole = or_(GroupRow.incomplete_since.is_(None), GroupRow.incomplete_since >= stale_before)
+    joined = GroupRow.id == MembershipRow.group_id
+    by_name = MembershipRow.member_id.in_(sorted({*members, *doubtful}))
+    is_certain = and_(is_whole, MembershipRow.member_id.not_in(sorted(doubtful)))
+    direct = select(MembershipRow.group_id.label("id"), _flag(is_certain)).join(GroupRow, joined)
+    reached = direct.where(by_name).cte("reached", recursive=True)
+    further = (
+        select(MembershipRow.group_id, _flag(and_(is_whole, reached.c.is_certain == 1)))
+        .join(GroupRow, joined)
+        .join(reached, MembershipRow.member_id == reached.c.id)
     )
-    further = direct.join(reached, MembershipRow.member_id == reached.c.id).where(counts)
     everything = reached.union(further)
-    return frozenset(PrincipalId(id_) for id_ in session.scalars(select(everything.c.id)))
+    found: dict[int, set[PrincipalId]] = {0: set(), 1: set()}
+    for id_, flag in session.execute(select(everything.c.id, everything.c.is_certain)):
+        found[flag].add(PrincipalId(id_))
+    return Around(frozenset(found[1]), frozenset(found[0] - found[1]))
+
+
+def _flag(condition: ColumnElement[bool]) -> Label[int]:
+    return case((condition, 1), else_=0).label("is_certain")
 
 
 def _change_members(session: Session, group_id: PrincipalId, change: GroupChange, now: datetime) -> None:
