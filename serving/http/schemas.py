@@ -488,7 +488,8 @@ class SourceOut(Outgoing):
     """A source. `location`, `options` and `acl` show to those who may change it.
 
     `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
-    `freshness_s`, the age that its owner accepts.
+    `freshness_s`, the age that its owner accepts. `unknown_groups` are those that access lists of its documents
+    name and nobody knows; they match nobody until they arrive. They show to those who may change the source.
     """
 
     id: str
@@ -511,6 +512,7 @@ class SourceOut(Outgoing):
     location: str | None
     options: dict[str, Any] | None
     acl: AclOut | None
+    unknown_groups: list[str]
     explanation: ExplanationOut | None
 
 
@@ -683,7 +685,8 @@ class StatusOut(Outgoing):
     """Where the desk stands, counting what the caller may see.
 
     `troubles` are the sources that the caller owns and the documents that it may read with which something is
-    wrong, at most 20 documents.
+    wrong, at most 20 documents. `unknown_groups` are those that access lists in sources that the caller may change
+    name and nobody knows.
     """
 
     version: str
@@ -693,6 +696,7 @@ class StatusOut(Outgoing):
     generator: str
     identity: str
     troubles: list[TroubleOut]
+    unknown_groups: list[str]
 
 
 # --- OpenAI-compatible

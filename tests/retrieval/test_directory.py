@@ -14,7 +14,7 @@ from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.directory import SqlDirectory, UserChange
 from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
 from retrieval.adapters.sql.links import SqlLinks
-from retrieval.adapters.sql.models import MembershipRow
+from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, MembershipRow, SourceRow
 from retrieval.errors import ConflictError, GroupsTooDeepError, IdentityTakenError, NotFoundError
 from tests.make import NOON, make_acl
 
@@ -167,6 +167,59 @@ def test_an_unknown_group_opens_its_documents_when_it_arrives(world: World) -> N
     world.groups.create(only("newcomers"), GroupChange(add=frozenset({user_principal(MARA)})))
     assert world.groups.unknown(ids("newcomers")) == frozenset()
     assert permits(acl, world.people.standing_of(MARA).principal())
+
+
+def test_groups_that_lists_name_and_nobody_knows_are_told(world: World) -> None:
+    """By source, of its own list and of its documents' lists; deleted documents and known groups are left out."""
+    world.put(MARA, "known")
+    entries = {
+        "a": ("allow", "group:known"),
+        "b": ("allow", "group:newcomers"),
+        "c": ("deny", "group:leavers"),
+        "gone": ("allow", "group:of-the-deleted"),
+        "e": ("allow", "group:everyone"),
+        "u": ("allow", "user:nobody"),
+    }
+    with world.database.write() as session:
+        named = {"wiki": ["group:wiki-readers"], "files": ["user:mara"]}
+        session.add_all(_source(name, allow) for name, allow in named.items())
+        session.flush()
+        session.add_all(_document(id_) for id_ in entries)
+        session.flush()
+        session.add_all(
+            AclEntryRow(document_id=id_, effect=effect, principal_id=principal)
+            for id_, (effect, principal) in entries.items()
+        )
+    unknown = {"files": ids("newcomers", "leavers"), "wiki": ids("wiki-readers")}
+    assert world.groups.unknown_by_source() == unknown
+    world.groups.create(only("newcomers"), GroupChange())
+    assert world.groups.unknown_by_source() == {**unknown, "files": ids("leavers")}
+
+
+def _source(id_: str, allow: list[str]) -> SourceRow:
+    return SourceRow(
+        id=id_, name=id_, kind="push", location="", owner="olga", allow=allow, deny=[], created_at=NOON
+    )
+
+
+def _document(id_: str) -> DocumentRow:
+    return DocumentRow(
+        id=id_,
+        source_id="files",
+        external_id=id_,
+        title=id_,
+        source_title="",
+        url="",
+        tags=[],
+        owner="olga",
+        state="live",
+        warnings=[],
+        fingerprint="",
+        modified_at=NOON,
+        created_at=NOON,
+        updated_at=NOON,
+        deleted_at=NOON if id_ == "gone" else None,
+    )
 
 
 def test_a_list_cut_short_changes_nobody_and_counts_for_an_hour(world: World) -> None:

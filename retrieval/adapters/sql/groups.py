@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Label, Select, and_, case, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from retrieval.access import PrincipalId, source_of
+from retrieval.access import EVERYONE, PrincipalId, source_of
 from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
-from retrieval.adapters.sql.models import GroupRow, MembershipRow
+from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, GroupRow, MembershipRow, SourceRow
 from retrieval.adapters.sql.rows import batches
+from retrieval.corpus import SourceId
 from retrieval.errors import GroupsTooDeepError, NotFoundError, TakenError
 from retrieval.nesting import MAX_LEVELS, too_deep
 
@@ -151,11 +152,51 @@ class SqlGroups:
 
     def unknown(self, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
         """Those of some ids of groups that the directory does not know."""
-        found: set[str] = set()
         with self._database.read() as session:
-            for batch in batches(sorted(names), _BATCH):
-                found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
-        return frozenset(names) - {PrincipalId(id_) for id_ in found}
+            return frozenset(names) - _known(session, names)
+
+    def unknown_by_source(self) -> dict[SourceId, frozenset[PrincipalId]]:
+        """Groups that access lists name and the directory does not know, by source of the documents.
+
+        They match nobody until they arrive. Takes as long as there are names in lists, not entries.
+        """
+        found: dict[SourceId, set[PrincipalId]] = defaultdict(set)
+        with self._database.read() as session:
+            listed = _groups_in_lists(session)
+            sources = session.execute(
+                select(SourceRow.id, SourceRow.allow, SourceRow.deny).where(SourceRow.removed_at.is_(None))
+            )
+            for source_id, allow, deny in sources:
+                named = {PrincipalId(name) for name in (*allow, *deny) if _is_group(name)}
+                found[SourceId(source_id)] |= named - _known(session, named)
+            for batch in batches(sorted(listed - _known(session, listed)), _BATCH):
+                query = select(DocumentRow.source_id, AclEntryRow.principal_id).distinct()
+                named_by = query.join(AclEntryRow, AclEntryRow.document_id == DocumentRow.id).where(
+                    AclEntryRow.principal_id.in_(batch), DocumentRow.deleted_at.is_(None)
+                )
+                for source_id, group in session.execute(named_by):
+                    found[SourceId(source_id)].add(PrincipalId(group))
+        return {source_id: frozenset(groups) for source_id, groups in found.items() if groups}
+
+
+def _groups_in_lists(session: Session) -> frozenset[PrincipalId]:
+    """Every group that documents' access lists name: the index is jumped through from name to name."""
+    least = func.min(AclEntryRow.principal_id)
+    names = select(least.label("name")).cte("names", recursive=True)
+    after = select(least).where(AclEntryRow.principal_id > names.c.name).scalar_subquery()
+    names = names.union_all(select(after).where(names.c.name.is_not(None)))
+    return frozenset(PrincipalId(name) for name in session.scalars(select(names.c.name)) if _is_group(name))
+
+
+def _is_group(name: str | None) -> bool:
+    return name is not None and name.startswith("group:") and name != EVERYONE
+
+
+def _known(session: Session, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
+    found: set[str] = set()
+    for batch in batches(sorted(names), _BATCH):
+        found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
+    return frozenset(PrincipalId(id_) for id_ in found)
 
 
 def change_group(session: Session, group_id: PrincipalId, change: GroupChange, now: datetime) -> Group:
@@ -181,9 +222,7 @@ def lock_directory(session: Session) -> None:
 def ensure_groups(session: Session, group_ids: Iterable[PrincipalId], now: datetime) -> None:
     """Make the groups that are missing, named by their ids. The caller holds the directory's lock."""
     wanted = sorted(set(group_ids))
-    found: set[str] = set()
-    for batch in batches(wanted, _BATCH):
-        found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
+    found = _known(session, wanted)
     session.add_all(
         GroupRow(
             id=id_,
