@@ -153,7 +153,7 @@ class SqlGroups:
     def unknown(self, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
         """Those of some ids of groups that the directory does not know."""
         with self._database.read() as session:
-            return frozenset(names) - _known(session, names)
+            return frozenset(names) - known_groups(session, names)
 
     def unknown_by_source(self) -> dict[SourceId, frozenset[PrincipalId]]:
         """Groups that access lists name and the directory does not know, by source of the documents.
@@ -168,8 +168,8 @@ class SqlGroups:
             )
             for source_id, allow, deny in sources:
                 named = {PrincipalId(name) for name in (*allow, *deny) if _is_group(name)}
-                found[SourceId(source_id)] |= named - _known(session, named)
-            for batch in batches(sorted(listed - _known(session, listed)), _BATCH):
+                found[SourceId(source_id)] |= named - known_groups(session, named)
+            for batch in batches(sorted(listed - known_groups(session, listed)), _BATCH):
                 query = select(DocumentRow.source_id, AclEntryRow.principal_id).distinct()
                 named_by = query.join(AclEntryRow, AclEntryRow.document_id == DocumentRow.id).where(
                     AclEntryRow.principal_id.in_(batch), DocumentRow.deleted_at.is_(None)
@@ -192,7 +192,8 @@ def _is_group(name: str | None) -> bool:
     return name is not None and name.startswith("group:") and name != EVERYONE
 
 
-def _known(session: Session, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
+def known_groups(session: Session, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
+    """Those of some ids of groups that the directory knows."""
     found: set[str] = set()
     for batch in batches(sorted(names), _BATCH):
         found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
@@ -222,7 +223,7 @@ def lock_directory(session: Session) -> None:
 def ensure_groups(session: Session, group_ids: Iterable[PrincipalId], now: datetime) -> None:
     """Make the groups that are missing, named by their ids. The caller holds the directory's lock."""
     wanted = sorted(set(group_ids))
-    found = _known(session, wanted)
+    found = known_groups(session, wanted)
     session.add_all(
         GroupRow(
             id=id_,
