@@ -26,7 +26,7 @@ from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 
 PEOPLE = ("ada", "bo", "cy", "dee", "eve", "hr", "olga", "sven")
 GROUPS = ("group:hr", "group:HR", "group:ada", "group:board", "group:ops", "group:staff")
-CHAIN = tuple(f"group:level-{number}" for number in range(1, 8))
+CHAIN = tuple(f"group:level-{number}" for number in range(1, 9))
 """Each lies in the next, and the last one in the one before it too."""
 
 STRANGER = "mallory"
