@@ -189,7 +189,7 @@ def questions(desk: Desk, n: int) -> Iterator[tuple[Question, bool]]:
     """Questions of the sample by the people of its directory, and whether each asks not to be logged."""
     sample = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
     people = [user.id for user in desk.directory.users()]
-    groups = {person: desk.directory.groups_of(person) or frozenset() for person in people}
+    groups = {person: desk.directory.standing_of(person).groups for person in people}
     for number in range(n):
         asked = sample[number % len(sample)]
         # first by the person who may read the answer, then by everybody in turn

@@ -6,6 +6,9 @@ RefdeskError                     every error that Refdesk raises on purpose
     NotPermittedError            the caller's scopes do not cover the operation (never used for documents)
     InvalidQueryError            the query or a filter cannot be understood
     ConflictError                the state does not allow the operation now
+      TakenError                 another user or group has this name
+    GroupsTooDeepError           a group would lie in more groups than are looked through
+    IdentityTakenError           another user has, or had, the id or mail address
     IndexUnavailableError        the index cannot answer; retry helps
     IndexMismatchError           the index was built by another embedder, chunker or sparse encoder
     IndexesChangedError          an index came up between writing and publishing; writing again helps
@@ -71,6 +74,24 @@ class ConflictError(RetrievalError):
 
     code = "conflict"
     hint = "Read the current state, then decide again."
+
+
+class GroupsTooDeepError(RetrievalError):
+    """The change would nest groups deeper than is allowed; nothing of it was done."""
+
+    code = "groups_too_deep"
+    hint = "Put the members into a group further out, or take a level out of the chain."
+
+
+class IdentityTakenError(RetrievalError):
+    """The id or mail address belongs to another user, or once did."""
+
+    code = "identity_taken"
+    hint = "Link it with `takeover` if everything that was granted to it is meant for the new user."
+
+
+class TakenError(ConflictError):
+    """Another user or group has the name that was asked for."""
 
 
 class IndexUnavailableError(RetrievalError):

@@ -132,6 +132,17 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = Field(
         "", description="Claim that lists a user's groups; empty: the directory's groups are the only ones."
     )
+    scim_name: str = Field(
+        "scim",
+        pattern=r"^[A-Za-z0-9._-]{1,50}$",
+        description="Name that stands for the provisioning system in ids of its groups: `group:scim/Sales`.",
+    )
+    scim_subject: Literal["", "externalId", "userName"] = Field(
+        "", description="SCIM attribute that is the provider's subject of the same user; empty: none is."
+    )
+    scim_mails: bool = Field(
+        False, description="Whether SCIM's addresses stand for their users in access lists of sources."
+    )
     oidc_ca_file: Path | None = Field(
         None, description="PEM file of the authority behind the provider's certificate; empty: the system's."
     )

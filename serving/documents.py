@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
-from retrieval.adapters.sql.directory import Standing
 from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
 from retrieval.corpus import (
@@ -103,6 +102,8 @@ class AccessExplanation:
     Attributes:
         is_known: Whether the directory knows the user and has not disabled it. Of others it knows no groups:
             what a token says of their groups counts once they ask.
+        principals: What lets the user in where a list names it, and shuts out where one denies it.
+        deny_only: Groups that only shut out: nobody knows for certain who is in them.
     """
 
     user_id: UserId
@@ -110,6 +111,7 @@ class AccessExplanation:
     may_read: bool
     is_known: bool
     principals: tuple[PrincipalId, ...]
+    deny_only: tuple[PrincipalId, ...]
     rules: tuple[Rule, ...]
 
 
@@ -231,7 +233,7 @@ class Documents:
 
     def may_manage(self, principal: Principal, document: Document) -> bool:
         """Whether the principal may delete, re-index and share a document that it can see."""
-        return document.acl.owner == principal.user_id or is_admin(principal)
+        return document.acl.owner in principal.user_ids or is_admin(principal)
 
     def explanations(self, documents: Sequence[Document]) -> dict[DocumentId, Explanation]:
         """What there is to say about documents that are not well or not done yet.
@@ -278,16 +280,17 @@ class Documents:
             NotFoundError: The document does not exist or the principal may not know of it.
             NotPermittedError: The question is about somebody else, and the document is not the asker's.
         """
-        asks_about_self = user_id == principal.user_id
+        asks_about_self = user_id in principal.user_ids
         document = (
             self._readable(principal, document_id)
             if asks_about_self
             else self._managed(principal, document_id)
         )
         if asks_about_self:
-            return _explain(document, principal, Standing(True, False, principal.groups))
+            return _explain(document, principal, is_known=True, is_disabled=False)
         standing = self._desk.directory.standing_of(user_id)
-        return _explain(document, Principal(user_id, standing.groups), standing)
+        known, disabled = standing.may_come_in, standing.is_disabled
+        return _explain(document, standing.principal(), is_known=known, is_disabled=disabled)
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -325,12 +328,14 @@ def _named(name: str) -> PrincipalId:
     return PrincipalId(name if kind in ("user", "group") else f"group:{name}")
 
 
-def _explain(document: Document, principal: Principal, standing: Standing) -> AccessExplanation:
+def _explain(
+    document: Document, principal: Principal, *, is_known: bool, is_disabled: bool
+) -> AccessExplanation:
     """`access.permits`, spelt out. A disabled user may not come in; an unknown one may, by a key or a sign-in."""
-    ids, acl = principal.ids, document.acl
-    denied = tuple(sorted(ids & acl.deny))
+    ids, acl = principal.allow_ids, document.acl
+    denied = tuple(sorted(principal.deny_ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
-    owned = (user_principal(acl.owner),) if acl.owner == principal.user_id else ()
+    owned = (user_principal(acl.owner),) if acl.owner in principal.user_ids else ()
     found = [Rule("deny", bool(denied), denied, False)]
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))
@@ -338,8 +343,9 @@ def _explain(document: Document, principal: Principal, standing: Standing) -> Ac
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not standing.is_disabled,
-        is_known=standing.is_known and not standing.is_disabled,
-        principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
+        may_read=permits(acl, principal) and not is_disabled,
+        is_known=is_known,
+        principals=(*sorted(ids - {EVERYONE}), EVERYONE),
+        deny_only=tuple(sorted(principal.deny_only - ids)),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -84,13 +84,14 @@ def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Prin
         raise UnauthenticatedError("user_disabled")
     if identity.groups is None and not standing.is_known:
         raise UnauthenticatedError("groups_unknown")
+    principal = standing.principal()
     groups = standing.groups | (identity.groups or frozenset())
     scopes = ADMIN_SCOPES if groups & rights.admin_groups else rights.scopes
     if groups & rights.audit_groups:
         scopes |= {Scope.AUDIT_READ.value}
     if identity.scopes is not None:
         scopes &= identity.scopes
-    return Principal(identity.user_id, groups, frozenset(scopes))
+    return replace(principal, groups=groups, scopes=frozenset(scopes))
 
 
 def identity_of_claims(claims: Mapping[str, object], *, name: str, groups_claim: str) -> Identity:
@@ -188,6 +189,15 @@ def check_identity(settings: Settings) -> None:
                 raise InvalidSettingsError(
                     f"{setting}: {header!r} is no header in which a proxy names people"
                 )
+
+
+def vouches_for(settings: Settings) -> frozenset[str]:
+    """What qualifies groups of which the provider or the proxy says who is in them: the directory need not know."""
+    if settings.identity == "oidc" and settings.oidc_groups_claim:
+        return frozenset((settings.oidc_name,))
+    if settings.identity == "proxy" and settings.proxy_groups_header:
+        return frozenset((_PROXY_NAME,))
+    return frozenset()
 
 
 def rights_of(settings: Settings) -> Rights:

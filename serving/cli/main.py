@@ -26,7 +26,7 @@ _COMMANDS = {
     "docs": ("serving.cli.corpus:docs", "List documents."),
     "reindex": ("serving.cli.corpus:reindex", "Read documents anew."),
     "access": ("serving.cli.people:access", "Explain who may read a document, and why."),
-    "directory": ("serving.cli.people:directory", "List users, or put one and its groups in."),
+    "directory": ("serving.cli.directory:directory", "Users, groups and who is in which."),
     "keys": ("serving.cli.people:keys", "List, create and revoke API keys."),
     "eval": ("serving.cli.eval_command:eval_command", "Measure quality and speed on a retrieval set."),
     "rebuild": ("serving.cli.upkeep:rebuild", "Build the index anew from the catalogue."),

@@ -1,4 +1,4 @@
-"""`refdesk access`, `directory` and `keys`: who may read what, who belongs where, and by which credential."""
+"""`refdesk access` and `keys`: who may read what, and who comes in by which credential."""
 
 from __future__ import annotations
 
@@ -41,56 +41,10 @@ def explain(user: str, document: str, as_json: bool, connection: Connection) -> 
         for rule in found["rules"]
     ]
     print_table(("rule", "applies", "because of", "decides"), rows, empty="")
-
-
-@click.group(invoke_without_command=True)
-@json_option
-@connected
-@click.pass_context
-def directory(context: click.Context, as_json: bool, connection: Connection) -> None:
-    """List the users of the directory, or put one in (refdesk directory put --help)."""
-    if context.invoked_subcommand is not None:
-        refuse_stray_options(connection, as_json)
-        return
-    with open_api(connection) as api:
-        found = api.get("directory", "users")
-    if as_json:
-        print_json(found)
-        return
-    rows = [(user["id"], user["name"], ", ".join(user["groups"])) for user in found["users"]]
-    print_table(("user", "name", "groups"), rows, empty="The directory is empty.")
-
-
-@directory.command(
-    "put", cls=ExampleCommand, examples=("refdesk directory put mara --group hr --group staff",)
-)
-@click.argument("user")
-@click.option("--name", default="", help="Name to show.")
-@click.option("--group", "groups", multiple=True, help="Group the user is in; may be repeated.")
-@json_option
-@connected
-def put_user(user: str, name: str, groups: tuple[str, ...], as_json: bool, connection: Connection) -> None:
-    """Create or replace USER. The groups given are the only ones, from the next request on."""
-    with open_api(connection, create=True) as api:
-        found = api.put("directory", "users", user, body={"name": name, "groups": list(groups)})
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{found['id']}: {', '.join(found['groups']) or 'in no group'}")
-
-
-@directory.command("sign-out", cls=ExampleCommand, examples=("refdesk directory sign-out oidc:248289761001",))
-@click.argument("user")
-@json_option
-@connected
-def sign_out(user: str, as_json: bool, connection: Connection) -> None:
-    """Sign USER out of every browser, from the next request on. Keys are not touched."""
-    with open_api(connection) as api:
-        found = api.delete("directory", "users", user, "sessions")
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{found['ended']} sessions ended")
+    if found["deny_only"]:
+        print(
+            f"Counts where it is denied only, as its members are not known: {', '.join(found['deny_only'])}"
+        )
 
 
 @click.group(invoke_without_command=True)

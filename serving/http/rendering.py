@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
-from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.adapters.sql.directory import ApiKey
 from retrieval.audit import Record
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
@@ -320,6 +320,7 @@ def explain_out(explanation: AccessExplanation) -> schemas.ExplainOut:
         may_read=explanation.may_read,
         known_user=explanation.is_known,
         principals=list(explanation.principals),
+        deny_only=list(explanation.deny_only),
         rules=[
             schemas.RuleOut(
                 rule=rule.rule, applies=rule.applies, because=list(rule.because), decides=rule.decides
@@ -341,11 +342,6 @@ def key_out(key: ApiKey) -> schemas.KeyOut:
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
     )
-
-
-def user_out(user: User) -> schemas.UserOut:
-    """One user."""
-    return schemas.UserOut(id=user.id, name=user.name, groups=list(user.groups))
 
 
 def audit_record_out(record: Record) -> schemas.AuditRecordOut:

@@ -488,7 +488,8 @@ class SourceOut(Outgoing):
     """A source. `location`, `options` and `acl` show to those who may change it.
 
     `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
-    `freshness_s`, the age that its owner accepts.
+    `freshness_s`, the age that its owner accepts. `unknown_groups` are those that access lists of its documents
+    name and nobody knows; they match nobody until they arrive. They show to those who may change the source.
     """
 
     id: str
@@ -511,6 +512,7 @@ class SourceOut(Outgoing):
     location: str | None
     options: dict[str, Any] | None
     acl: AclOut | None
+    unknown_groups: list[str]
     explanation: ExplanationOut | None
 
 
@@ -565,6 +567,7 @@ class ExplainOut(Outgoing):
     may_read: bool
     known_user: bool
     principals: list[str]
+    deny_only: list[str]
     rules: list[RuleOut]
 
 
@@ -607,33 +610,6 @@ class KeysOut(Outgoing):
     """Keys, newest first."""
 
     keys: list[KeyOut]
-
-
-class UserIn(Incoming):
-    """A user with all groups it is directly in; a bare name is a group's."""
-
-    name: Annotated[Storable, Field(max_length=200)] = ""
-    groups: Annotated[tuple[Id, ...], Field(max_length=1000)] = ()
-
-
-class UserOut(Outgoing):
-    """A user of the directory."""
-
-    id: str
-    name: str
-    groups: list[str]
-
-
-class EndedOut(Outgoing):
-    """How many sessions were ended."""
-
-    ended: int
-
-
-class UsersOut(Outgoing):
-    """Users in order of id."""
-
-    users: list[UserOut]
 
 
 class AuditRecordOut(Outgoing):
@@ -709,7 +685,8 @@ class StatusOut(Outgoing):
     """Where the desk stands, counting what the caller may see.
 
     `troubles` are the sources that the caller owns and the documents that it may read with which something is
-    wrong, at most 20 documents.
+    wrong, at most 20 documents. `unknown_groups` are those that access lists in sources that the caller may change
+    name and nobody knows.
     """
 
     version: str
@@ -719,6 +696,7 @@ class StatusOut(Outgoing):
     generator: str
     identity: str
     troubles: list[TroubleOut]
+    unknown_groups: list[str]
 
 
 # --- OpenAI-compatible

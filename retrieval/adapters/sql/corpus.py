@@ -187,7 +187,7 @@ class SqlCorpus:
             return [
                 SourceSummary(to_source(row), by_source.get(row.id, {}))
                 for row in rows
-                if row.id in by_source or row.owner == principal.user_id
+                if row.id in by_source or row.owner in principal.user_ids
             ]
 
     def source(self, source_id: SourceId) -> Source:
@@ -285,9 +285,9 @@ def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
     )
     if of_everybody:
         return query
-    mine = JobRow.requested_by == principal.user_id
-    about_document = readable_by(principal) & (mine | (DocumentRow.owner == principal.user_id))
-    about_source = JobRow.document_id.is_(None) & (mine | (SourceRow.owner == principal.user_id))
+    mine = JobRow.requested_by.in_(principal.user_ids)
+    about_document = readable_by(principal) & (mine | DocumentRow.owner.in_(principal.user_ids))
+    about_source = JobRow.document_id.is_(None) & (mine | SourceRow.owner.in_(principal.user_ids))
     return query.where(about_document | about_source)
 
 
@@ -312,7 +312,7 @@ def _conditions(principal: Principal, narrow: DocumentFilter) -> list[ColumnElem
     if narrow.source_id:
         conditions.append(DocumentRow.source_id == narrow.source_id)
     if narrow.owned_by_me:
-        conditions.append(DocumentRow.owner == principal.user_id)
+        conditions.append(DocumentRow.owner.in_(principal.user_ids))
     if narrow.path_prefix:
         conditions.append(DocumentRow.external_id.startswith(narrow.path_prefix, autoescape=True))
     if narrow.text:

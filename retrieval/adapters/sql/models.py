@@ -195,14 +195,65 @@ class ChunkRow(Table):
 
 
 class UserRow(Table):
-    """Somebody the desk knows."""
+    """Somebody the desk knows.
+
+    `login` is the name that a provisioning system gives the user (SCIM's userName), `login_key` the same in
+    lower case, by which it is found; `source` is who provisions the user, empty for the directory itself. A
+    deleted user stays as a row that is disabled, so that its id is not given to somebody else.
+    """
 
     __tablename__ = "users"
+    __table_args__ = (Index("ix_users_login_key", "login_key"), Index("ix_users_external_id", "external_id"))
 
     id: Mapped[str] = mapped_column(String(255), primary_key=True)
     name: Mapped[str]
+    login: Mapped[str]
+    login_key: Mapped[str]
+    external_id: Mapped[str | None]
+    source: Mapped[str] = mapped_column(String(100))
+    details: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class GroupRow(Table):
+    """A group that the desk knows. `id` is its principal id, `source` what qualifies it there.
+
+    `incomplete_since` is when its source last failed to list all members; empty while the list is whole.
+    """
+
+    __tablename__ = "groups"
+    __table_args__ = (Index("ix_groups_source", "source"),)
+
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str]
+    source: Mapped[str] = mapped_column(String(255))
+    external_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    incomplete_since: Mapped[datetime | None]
+
+
+class IdentityRow(Table):
+    """Another id by which a user is known: at an OpenID provider, at a source, or as a mail address.
+
+    A link that has ended stays as a row, so that the id is not given to somebody else by accident.
+    """
+
+    __tablename__ = "identities"
+    __table_args__ = (
+        Index("ix_identities_user_id", "user_id"),
+        Index("ix_identities_known_as", "known_as", unique=True),
+    )
+
+    issuer: Mapped[str] = mapped_column(String(100), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    known_as: Mapped[str] = mapped_column(String(255))
+    user_id: Mapped[str] = mapped_column(String(255))
+    linked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class MembershipRow(Table):

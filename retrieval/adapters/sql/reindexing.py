@@ -110,7 +110,7 @@ def _conditions(selection: Selection) -> list[ColumnElement[bool]]:
     if selection.only_failed:
         conditions.append(DocumentRow.state.in_(_UNWELL))
     if selection.owned_by is not None:
-        conditions += [visible_to(selection.owned_by), DocumentRow.owner == selection.owned_by.user_id]
+        conditions += [visible_to(selection.owned_by), DocumentRow.owner.in_(selection.owned_by.user_ids)]
     return conditions
 
 

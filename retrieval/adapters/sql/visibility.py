@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, and_, exists, or_
 
-from retrieval.access import Principal
+from retrieval.access import Principal, PrincipalId
 from retrieval.adapters.sql.models import AclEntryRow, DocumentRow
 
 
@@ -15,13 +15,13 @@ def visible_to(principal: Principal) -> ColumnElement[bool]:
 
 def readable_by(principal: Principal) -> ColumnElement[bool]:
     """Condition on `DocumentRow`: readable by the principal, deleted or not."""
-    ids = sorted(principal.ids)
 
-    def named(effect: str) -> ColumnElement[bool]:
+    def named(effect: str, ids: frozenset[PrincipalId]) -> ColumnElement[bool]:
         return exists().where(
             AclEntryRow.document_id == DocumentRow.id,
             AclEntryRow.effect == effect,
-            AclEntryRow.principal_id.in_(ids),
+            AclEntryRow.principal_id.in_(sorted(ids)),
         )
 
-    return and_(~named("deny"), or_(DocumentRow.owner == principal.user_id, named("allow")))
+    is_owner = DocumentRow.owner.in_(sorted(principal.user_ids))
+    return and_(~named("deny", principal.deny_ids), or_(is_owner, named("allow", principal.allow_ids)))

@@ -69,6 +69,8 @@ def test_search_shows_place_and_passage(refdesk: Refdesk, refdesk_json: RefdeskJ
         (["keys"], "keys"),
         (["directory", "sign-out", "nobody"], "ended"),
         (["directory"], "users"),
+        (["directory", "groups"], "groups"),
+        (["directory", "import", "tests/serving/cli/people.csv", "--dry-run"], "differences"),
         (["sync"], "jobs"),
         (["audit", "verify"], "intact"),
         (["usage"], "total"),
@@ -89,6 +91,23 @@ def test_a_user_sees_only_what_it_may_read(refdesk: Refdesk, refdesk_json: Refde
     assert "90210" not in refdesk("ask", question, "-u", "bob").output
     assert "bob may not read it." in refdesk("access", "explain", "bob", "secret/salaries.txt").stdout
     assert "bob may read it." in refdesk("access", "explain", "bob", "travel.md").stdout
+
+
+def test_groups_and_other_ids_are_looked_after(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """Made, changed, shown and deleted; a user is disabled, enabled and linked."""
+    refdesk("directory", "put", "cleo", "--group", "inner")
+    made = refdesk("directory", "group", "outer", "--new", "--add", "group:inner", "--add", "user:dan")
+    assert made.stdout == "group:outer: 2 members\n"
+    assert refdesk("directory", "group", "outer", "--remove", "user:dan").stdout == "group:outer: 1 members\n"
+    assert refdesk_json("directory", "groups", "outer") == {"members": ["group:inner"]}
+    assert refdesk("directory", "disable", "cleo").stdout == "cleo is disabled\n"
+    assert refdesk("search", "hotel", "-u", "cleo").exit_code == 3
+    assert refdesk("directory", "enable", "cleo").stdout == "cleo is enabled\n"
+    assert "user:cleo@x.org" in refdesk("directory", "link", "cleo", "mail", "Cleo@x.org").stdout
+    assert refdesk_json("directory", "identities", "cleo")["identities"][0]["issuer"] == "mail"
+    assert refdesk("directory", "unlink", "cleo", "mail", "cleo@x.org").stdout == "unlinked\n"
+    assert refdesk("directory", "delete-group", "outer").stdout == "deleted\n"
+    assert refdesk("directory", "groups", "outer").exit_code == 3
 
 
 def test_failed_documents_are_listed_and_tried_again(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
