@@ -85,7 +85,8 @@ class Rule:
     """One rule of `access.permits`, applied.
 
     Attributes:
-        rule: `deny`, `owner` or `allow`, in the order in which they are applied.
+        rule: `outdated` where the permission data of its source are too old, `deny`, `owner` or `allow`, in the
+            order in which they are applied.
         because: Principal ids through which it applies.
         decides: Whether this rule settles the question.
     """
@@ -258,9 +259,10 @@ class Documents:
 
         Raises:
             NotFoundError: The document does not exist or may not be read by the principal.
+            PermissionsOutdatedError: It is the principal's own, and its source's permission data are too old.
             ConflictError: It has no text yet.
         """
-        document = self._desk.corpus.document(principal, document_id)
+        document = self._desk.corpus.document_to_read(principal, document_id)
         if document.live_version_id is None:
             raise ConflictError("the document has not been indexed yet")
         packed = json.loads(gzip.decompress(self._desk.blobs.get(text_key(document.live_version_id))))
@@ -288,7 +290,8 @@ class Documents:
             standing = Standing(principal.user_id, True, False, principal.groups, principal.aliases)
         else:
             standing = self._desk.directory.standing_of(user_id)
-        return _explain(document, standing.principal(), standing)
+        is_outdated = document.source_id in self._desk.corpus.outdated_sources()
+        return _explain(document, standing.principal(), standing, is_outdated=is_outdated)
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -326,20 +329,26 @@ def _named(name: str) -> PrincipalId:
     return PrincipalId(name if kind in ("user", "group") else f"group:{name}")
 
 
-def _explain(document: Document, principal: Principal, standing: Standing) -> AccessExplanation:
-    """`access.permits`, spelt out. A disabled user may not come in; an unknown one may, by a key or a sign-in."""
+def _explain(
+    document: Document, principal: Principal, standing: Standing, *, is_outdated: bool
+) -> AccessExplanation:
+    """`access.permits`, spelt out, and whether it counts now.
+
+    A disabled user may not come in; an unknown one may, by a key or a sign-in.
+    """
     ids, acl = principal.ids, document.acl
     denied = tuple(sorted(ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
     owned = (user_principal(acl.owner),) if acl.owner in principal.user_ids else ()
-    found = [Rule("deny", bool(denied), denied, False)]
+    found = [Rule("outdated", True, (), False)] if is_outdated else []
+    found.append(Rule("deny", bool(denied), denied, False))
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))
     decisive = next((rule.rule for rule in found if rule.applies), "")
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not standing.is_disabled,
+        may_read=permits(acl, principal) and not standing.is_disabled and not is_outdated,
         is_known=standing.is_known and not standing.is_disabled,
         principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),

@@ -457,7 +457,7 @@ def index(judge: Judge) -> None:
         encoders = opened.encoders
         languages = opened.record.calibration.languages
         query = IndexQuery(
-            access=filter_for(principal),
+            access=filter_for(principal, outdated=judge.world.bench.desk.corpus.outdated_sources()),
             dense=encoders.embedder.embed_query(words),
             sparse=encoders.sparse.encode_query(words, languages=languages),
             depth=500,

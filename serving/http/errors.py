@@ -57,6 +57,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "index_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
     "indexes_changed": HTTPStatus.SERVICE_UNAVAILABLE,
     "index_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "permissions_outdated": HTTPStatus.SERVICE_UNAVAILABLE,
     "catalogue_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "identity_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "embedder_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,

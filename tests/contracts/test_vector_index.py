@@ -29,7 +29,7 @@ from tests.services import servers
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 QUERY = IndexQuery(
-    access=filter_for(make_principal("ada")),
+    access=filter_for(make_principal("ada"), outdated=()),
     dense=np.asarray([1, 0, 0, 0], np.float32),
     sparse=SparseVector((10,), (1.0,)),
     depth=20,
@@ -97,7 +97,7 @@ def test_access_is_filtered(
 ) -> None:
     """A search sees what the access list allows and nothing else."""
     index.upsert([make_point(0, acl=make_acl(allow=allow, deny=deny))])
-    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups))))
+    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups), outdated=())))
     assert bool(found.dense) == bool(found.sparse) == visible
 
 

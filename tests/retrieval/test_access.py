@@ -40,7 +40,7 @@ principals = st.builds(
 @given(acls, principals)
 def test_filter_admits_what_permits_permits(acl: Acl, principal: Principal) -> None:
     """The hashed filter lets a document through exactly when the rule does."""
-    admitted = filter_for(principal).admits(hashed_readers(acl), hashed_denied(acl))
+    admitted = filter_for(principal, outdated=()).admits(hashed_readers(acl), hashed_denied(acl))
     assert admitted == permits(acl, principal)
 
 
