@@ -78,6 +78,10 @@ _REASONS: dict[str, tuple[str, str]] = {
         "Split it or save it in a simpler format, then re-index it.",
     ),
     "parser_unavailable": ("no parser process could be started", "Operators: see `refdesk doctor`."),
+    "permissions_outdated": (
+        "who may read it was last known too long ago",
+        "Refresh the permission data of its source.",
+    ),
     "source_unavailable": (
         "the source did not answer or is not there",
         "Check that the folder or site exists and that the desk may read it.",

@@ -99,6 +99,7 @@ class Organisation:
         self.disabled: set[str] = set()
         self.outer: dict[str, set[str]] = {}
         self.sources: dict[str, str] = {}
+        self.outdated: set[str] = set()
         self.papers: list[Paper] = []
 
     def names(self, person: str) -> frozenset[str]:
@@ -123,12 +124,21 @@ class Organisation:
         return any(name in names for name in listing.allow)
 
     def admitted(self, person: str, paper: Paper) -> bool:
-        """Whether every list lets a person in, deleted or not."""
-        return all(self.passes(person, listing) for listing in paper.lists())
+        """Whether every list lets a person in, deleted or not; the owner alone where they are too old."""
+        counts = paper.source not in self.outdated or person == paper.owner
+        return counts and all(self.passes(person, listing) for listing in paper.lists())
 
     def may(self, person: str, paper: Paper) -> bool:
-        """Whether a person may see that there is such a paper, and its live text."""
+        """Whether a person may see that there is such a paper."""
         return not paper.is_deleted and self.admitted(person, paper)
+
+    def is_shown(self, paper: Paper) -> bool:
+        """Whether anybody is shown its text now."""
+        return paper.live is not None and paper.source not in self.outdated
+
+    def owns(self, person: str, paper: Paper) -> bool:
+        """Whether a person owns a paper, and may read it."""
+        return person == paper.owner and self.may(person, paper)
 
     def must(self, person: str, paper: Paper) -> bool:
         """Whether a person has to be able to see it."""

@@ -138,6 +138,23 @@ class SearchOut(Outgoing):
     timings_ms: dict[str, float] | None = None
 
 
+class PreviewIn(SearchIn):
+    """A search as a user of the directory would make it."""
+
+    user_id: Id
+
+
+class PreviewOut(SearchOut):
+    """What a user would find: `everything`, or of that what the caller owns.
+
+    `seen_as` is the user. `notice` says in a sentence whose view this is, to be shown with it.
+    """
+
+    seen_as: str
+    among: Literal["own", "everything"]
+    notice: str
+
+
 class AnswerIn(Incoming):
     """A question."""
 
