@@ -18,6 +18,7 @@ from retrieval.access import (
     hashed_denied,
     hashed_readers,
     narrowed,
+    owns,
     permits,
 )
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
@@ -42,6 +43,15 @@ def test_filter_admits_what_permits_permits(acl: Acl, principal: Principal) -> N
     """The hashed filter lets a document through exactly when the rule does."""
     admitted = filter_for(principal, outdated=()).admits(hashed_readers(acl), hashed_denied(acl))
     assert admitted == permits(acl, principal)
+
+
+@given(acls, principals, principals)
+def test_a_preview_stays_within_what_its_asker_owns(acl: Acl, principal: Principal, asker: Principal) -> None:
+    """Whatever both rules let through passes the filter, and nothing of a source that is outdated does."""
+    access = filter_for(principal, outdated={"old"}, previewer=asker)
+    lists = hashed_readers(acl), hashed_denied(acl)
+    assert access.admits(*lists, "s") or not (permits(acl, principal) and owns(acl, asker))
+    assert not access.admits(*lists, "old")
 
 
 @pytest.fixture(scope="module")
