@@ -19,7 +19,7 @@ from retrieval.adapters.qdrant_server import (
     QdrantServerIndex,
     connect,
 )
-from retrieval.corpus import ChunkId
+from retrieval.corpus import ChunkId, SourceId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, SparseVector, VectorIndex
 from retrieval.query import Legs, SearchFilters, SearchMode
@@ -99,6 +99,21 @@ def test_access_is_filtered(
     index.upsert([make_point(0, acl=make_acl(allow=allow, deny=deny))])
     found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups), outdated=())))
     assert bool(found.dense) == bool(found.sparse) == visible
+
+
+def test_sources_whose_lists_are_too_old_take_no_place(index: VectorIndex) -> None:
+    """What is not shown now is left out by the index, so that it crowds nothing out."""
+    index.upsert([make_point(0, source_id=SourceId("old")), make_point(1)])
+    ada = make_principal("ada")
+    found = index.search(replace(QUERY, depth=1, access=filter_for(ada, outdated={"old"})))
+    assert _ids(found) == {make_point(1).chunk_id}
+
+
+def test_a_preview_is_narrowed_to_what_names_its_asker(index: VectorIndex) -> None:
+    """Both have to be named: whoever is looked at, and the owner who looks."""
+    index.upsert([make_point(0), make_point(1, acl=make_acl("bo", allow=("group:everyone",)))])
+    access = filter_for(make_principal("ada"), outdated=(), previewer=make_principal("bo", "everyone"))
+    assert _ids(index.search(replace(QUERY, depth=1, access=access))) == {make_point(1).chunk_id}
 
 
 def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorIndex) -> None:
