@@ -154,6 +154,8 @@ def explain_source(source: Source, run: Job | None, now: datetime) -> Explanatio
     age = source.acl_state(now)
     if age is AclAge.OUTDATED:
         return _outdated(source, run, now)
+    if age is AclAge.AGEING:
+        return _ageing(source, run, now)
     if source.paused_at is not None:
         happened = f"It has been paused since {_at(source.paused_at, now)}."
         next_ = "It is neither synced nor indexed until it goes on; what was accepted waits."
@@ -161,7 +163,7 @@ def explain_source(source: Source, run: Job | None, now: datetime) -> Explanatio
     if source.error_code:
         reason, advice = _REASONS.get(source.error_code, _UNKNOWN)
         return Explanation(f"The last sync failed: {reason}.", upcoming, advice)
-    if age is AclAge.AGEING or source.acl_error_code:
+    if source.acl_error_code:
         return _ageing(source, run, now)
     if source.is_overdue(now):
         happened = "Its last good sync is longer ago than its freshness target allows."

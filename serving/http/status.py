@@ -63,11 +63,10 @@ def _sources_in_trouble(desk: Desk, principal: Principal) -> list[schemas.Troubl
 def _trouble_with(source: Source) -> str:
     """What is wrong with a source that is not well, the worst first."""
     age = source.acl_state(utc_now())
-    if age is AclAge.OUTDATED:
-        return "permissions_outdated"
-    if source.error_code or source.paused_at:
-        return source.error_code or "paused"
-    return "permissions_ageing" if age is AclAge.AGEING else source.acl_error_code or "overdue"
+    if age is not AclAge.CURRENT:
+        return f"permissions_{age}"
+    paused = "paused" if source.paused_at else ""
+    return source.error_code or paused or source.acl_error_code or "overdue"
 
 
 def _documents_in_trouble(desk: Desk, principal: Principal) -> list[schemas.TroubleOut]:

@@ -142,6 +142,10 @@ def test_the_age_of_permission_data() -> None:
     ageing = explain_source(bound, None, NOON + 9 * MINUTE)
     assert ageing is not None
     assert ageing.happened.endswith("From 12:10:00 UTC on they are shown to nobody.")
+    broken = replace(bound, error_code="source_unavailable", paused_at=NOON)
+    warned = explain_source(broken, None, NOON + 9 * MINUTE)
+    assert warned is not None
+    assert warned.happened == ageing.happened
     outdated = explain_source(replace(bound, acl_error_code="source_unavailable"), None, NOON + 10 * MINUTE)
     assert outdated is not None
     assert "longer ago than is allowed (10 minutes): they are shown to nobody" in outdated.happened
