@@ -100,6 +100,10 @@ class TimedCorpus:
         self._asked.at = time.monotonic()
         return self._corpus.passages(ids)
 
+    def outdated_sources(self) -> frozenset[SourceId]:
+        """See `CorpusReader.outdated_sources`."""
+        return self._corpus.outdated_sources()
+
     def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
         """See `CorpusReader.readable`."""
         return self._corpus.readable(document_ids, principal)

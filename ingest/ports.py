@@ -147,6 +147,7 @@ class Known:
 
     Attributes:
         acl_is_manual: A person set the access list; the source's own one no longer counts.
+        acl_is_late: Its list waits for a text, although the one of this fingerprint is live.
         deleted_at: Since when it has a tombstone; listing it again revives it.
         needs_retry: It failed for a reason that may have passed.
     """
@@ -162,11 +163,26 @@ class Known:
     acl_is_manual: bool
     deleted_at: datetime | None
     needs_retry: bool
+    acl_is_late: bool = False
 
     @property
     def is_deleted(self) -> bool:
         """Whether it has a tombstone."""
         return self.deleted_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StatedAcl:
+    """An access list that a listing states for a document.
+
+    Attributes:
+        fingerprint: Of the text that the listing speaks of: a list that comes with a newer one than the
+            catalogue knows is meant for that.
+    """
+
+    document_id: DocumentId
+    acl: Acl
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +350,30 @@ class DocumentStore(Protocol):
         """
         ...
 
-    def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
-        """Record that a sync ended, and how. One of a part of the source does not make it fresh."""
+    def update_access(self, stated: Sequence[StatedAcl]) -> list[DocumentId]:
+        """Put access lists in force, and nothing else; those that a person set stay.
+
+        Returns:
+            Documents whose list in force has changed, those found inside them included.
+        """
+        ...
+
+    def now(self) -> datetime:
+        """The time that the catalogue goes by."""
+        ...
+
+    def note_sync(
+        self, source_id: SourceId, *, error: IngestError | None, whole: bool, listed_at: datetime
+    ) -> None:
+        """Record that a sync ended, and how. One of a part of the source does not make it fresh.
+
+        Args:
+            listed_at: When its listing began: so old are the permission data that it brought.
+        """
+        ...
+
+    def note_refresh(self, source_id: SourceId, *, error: IngestError | None, listed_at: datetime) -> None:
+        """Record that a refresh of a source's permission data ended, and how; `listed_at` as for `note_sync`."""
         ...
 
     def document(self, document_id: DocumentId) -> Document:

@@ -1,4 +1,7 @@
-"""A sync of one source: listing -> diff against the catalogue -> documents queued, updated, buried."""
+"""A sync of one source: listing -> diff against the catalogue -> documents queued, updated, buried.
+
+A refresh takes the access lists of a listing alone.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ from ingest.ports import (
     PartialConnector,
     Reach,
     Run,
+    StatedAcl,
     reach_nothing,
 )
+from retrieval.access import Acl
 from retrieval.corpus import DocumentId, Source
 
 _BATCH = 200
@@ -93,6 +98,43 @@ def diff_listing(
     return Diff(tuple(added), tuple(modified), tuple(touched), tuple(unchanged), tuple(gone))
 
 
+@dataclass(frozen=True, slots=True)
+class AccessDiff:
+    """What a listing means for access lists.
+
+    Attributes:
+        changed: Documents for which it states another list.
+        withdrawn: Documents that it lacks: until it has them again, or a sync deletes them, nobody but their
+            owner reads them.
+        n_unchanged: The other documents of the source, those whose list a person set included.
+    """
+
+    changed: tuple[StatedAcl, ...]
+    withdrawn: tuple[StatedAcl, ...]
+    n_unchanged: int
+
+
+def diff_access(listed: Sequence[ListedDocument], known: Mapping[str, Known], source: Source) -> AccessDiff:
+    """Compare the access lists of a complete listing with those that the catalogue knows.
+
+    What is new in the listing is left to a sync.
+    """
+    present = {id_: before for id_, before in known.items() if not before.is_deleted}
+    stated = {item.external_id: item for item in listed}
+    changed: list[StatedAcl] = []
+    withdrawn: list[StatedAcl] = []
+    for id_, before in present.items():
+        item = stated.get(id_)
+        acl = Acl(before.acl.owner) if item is None else item.acl or source.default_acl
+        fingerprint = before.fingerprint if item is None else item.fingerprint
+        is_late = before.acl_is_late and fingerprint == before.fingerprint
+        if before.acl_is_manual or (acl == before.acl and not is_late):
+            continue
+        (withdrawn if item is None else changed).append(StatedAcl(before.document_id, acl, fingerprint))
+    n_unchanged = len(present) - len(changed) - len(withdrawn)
+    return AccessDiff(tuple(changed), tuple(withdrawn), n_unchanged)
+
+
 def guard(diff: Diff, *, confirmed: bool, n_gone_before: int = 0) -> None:
     """Refuse a mass deletion that nobody confirmed.
 
@@ -162,16 +204,55 @@ class Syncer:
         Raises:
             SourceError: The source cannot be read, or the listing looks wrong; nothing was changed then.
         """
+        listed_at = self._store.now()
         try:
             diff, whole = self._compare(source, connector, order)
         except IngestError as error:
-            self._store.note_sync(source.id, error=error, whole=True)
+            self._store.note_sync(source.id, error=error, whole=True, listed_at=listed_at)
             raise
         if order.dry_run:
             return {**diff.counts(), "diff": diff.names(limit=_MAX_NAMES)}
         self._apply(source, diff, run, progress)
-        self._store.note_sync(source.id, error=None, whole=whole)
+        self._store.note_sync(source.id, error=None, whole=whole, listed_at=listed_at)
         return diff.counts()
+
+    def refresh(
+        self, source: Source, connector: Connector, *, progress: Callable[[int, int], None]
+    ) -> dict[str, int]:
+        """Put the access lists of a source's present listing in force; nothing is fetched, added or deleted.
+
+        Args:
+            progress: Called with the number of documents dealt with and their total.
+
+        Returns:
+            Number of documents whose list changed, that were withdrawn since the listing lacks them, and of
+            the rest.
+
+        Raises:
+            SourceError: The source cannot be read, or the listing looks wrong; nothing was changed then, and
+                the permission data count as old as before.
+        """
+        listed_at = self._store.now()
+        try:
+            known = self._store.known(source.id)
+            listed = list(connector.list_documents())
+            gone_before = _n_gone_since(known, {item.external_id for item in listed}, source.synced_at)
+            whole = diff_listing(listed, known, source, retry_failed=False)
+            guard(whole, confirmed=False, n_gone_before=gone_before)
+        except IngestError as error:
+            self._store.note_refresh(source.id, error=error, listed_at=listed_at)
+            raise
+        diff = diff_access(listed, known, source)
+        stated = (*diff.withdrawn, *diff.changed)
+        for start in range(0, len(stated), _BATCH):
+            self._indexer.apply_access(self._store.update_access(stated[start : start + _BATCH]))
+            progress(min(start + _BATCH, len(stated)), len(stated))
+        self._store.note_refresh(source.id, error=None, listed_at=listed_at)
+        return {
+            "changed": len(diff.changed),
+            "withdrawn": len(diff.withdrawn),
+            "unchanged": diff.n_unchanged,
+        }
 
     def _compare(self, source: Source, connector: Connector, order: SyncOrder) -> tuple[Diff, bool]:
         """What has changed, and whether the whole source was compared."""
@@ -240,7 +321,9 @@ def _content_differs(item: ListedDocument, before: Known) -> bool:
 def _details_differ(item: ListedDocument, before: Known, source: Source) -> bool:
     if (item.url, item.superseded_by) != (before.url, before.superseded_by):
         return True
-    return not before.acl_is_manual and (item.acl or source.default_acl) != before.acl
+    if before.acl_is_manual:
+        return False
+    return before.acl_is_late or (item.acl or source.default_acl) != before.acl
 
 
 def _is_mass(n_gone: int, n_left: int) -> bool:

@@ -14,7 +14,7 @@ This module does no I/O, logs nothing and reads no clock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NewType
 
@@ -92,14 +92,21 @@ class AccessFilter:
     Attributes:
         allow: Hashes of `Principal.allow_ids`: a visible point's `readers` contain one of them.
         deny: Hashes of `Principal.deny_ids`: a visible point's `denied` contain none of them.
+        outdated: Ids of sources of which nothing is visible, as their permission data are too old.
+        owners: Hashes of a previewer's own ids, one of which the `readers` have to contain besides; empty
+            where nobody previews.
     """
 
     allow: frozenset[int] = field(repr=False)
     deny: frozenset[int] = field(repr=False)
+    outdated: frozenset[str] = frozenset()
+    owners: frozenset[int] = field(default=frozenset(), repr=False)
 
-    def admits(self, readers: Iterable[int], denied: Iterable[int]) -> bool:
+    def admits(self, readers: Collection[int], denied: Iterable[int], source_id: str = "") -> bool:
         """Whether a point with these hashed lists passes; what an index adapter has to implement."""
-        return not self.allow.isdisjoint(readers) and self.deny.isdisjoint(denied)
+        is_owned = not self.owners or not self.owners.isdisjoint(readers)
+        is_named = not self.allow.isdisjoint(readers) and self.deny.isdisjoint(denied)
+        return is_named and is_owned and source_id not in self.outdated
 
 
 def source_of(group: PrincipalId) -> str:
@@ -146,10 +153,30 @@ def common(acl: Acl, other: Acl) -> Acl:
     return Acl(acl.owner, allow, denied)
 
 
-def filter_for(principal: Principal) -> AccessFilter:
-    """The same rule as `permits`, as a condition that an index can evaluate."""
-    allow = frozenset(hash_principal(id_) for id_ in principal.allow_ids)
-    return AccessFilter(allow, allow | {hash_principal(id_) for id_ in principal.deny_only})
+def owns(acl: Acl, principal: Principal) -> bool:
+    """Whether the principal owns a document with this access list, and may read it."""
+    return acl.owner in principal.user_ids and permits(acl, principal)
+
+
+def filter_for(
+    principal: Principal, *, outdated: Collection[str], previewer: Principal | None = None
+) -> AccessFilter:
+    """The same rule as `permits`, as a condition that an index can evaluate.
+
+    Args:
+        principal: Who reads.
+        outdated: Ids of sources whose permission data are too old for anything of them to be read.
+        previewer: Who looks at what the principal would find among the documents that this one owns: at most
+            these pass, and some of others that name the previewer; `owns` sees to the rest.
+    """
+    allow = frozenset(map(hash_principal, principal.allow_ids))
+    own = () if previewer is None else map(user_principal, previewer.user_ids)
+    return AccessFilter(
+        allow,
+        allow | set(map(hash_principal, principal.deny_only)),
+        frozenset(outdated),
+        frozenset(map(hash_principal, own)),
+    )
 
 
 def hash_principal(principal_id: PrincipalId) -> int:

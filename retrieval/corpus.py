@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, NewType
 
@@ -104,20 +104,27 @@ class SourceKind:
             machine, an `address`, or `nothing`.
         is_read: Whether the desk reads it by itself, so that it can be synced. Adding or re-pointing such a
             source is for administrators: the desk may be able to read what the caller is not.
+        acl_every_s: Seconds between refreshes of its permission data alone, for a new source; None for none.
+        acl_max_age_s: Age of its permission data over which a new source's documents are shown to nobody;
+            None where the lists lie with the desk itself, or with what is read once and does not change.
     """
 
     name: str
     location: Literal["path", "address", "nothing"]
     is_read: bool = True
+    acl_every_s: int | None = None
+    acl_max_age_s: int | None = None
 
+
+_HOUR_S, _WEEK_S = 3600, 7 * 86_400
 
 SOURCE_KINDS: Mapping[str, SourceKind] = {
     kind.name: kind
     for kind in (
-        SourceKind("folder", "path"),
+        SourceKind("folder", "path", acl_every_s=_HOUR_S, acl_max_age_s=_WEEK_S),
         SourceKind("push", "nothing", is_read=False),
         SourceKind("web", "address"),
-        SourceKind("git", "address"),
+        SourceKind("git", "address", acl_every_s=_HOUR_S, acl_max_age_s=_WEEK_S),
         SourceKind("s3", "address"),
         SourceKind("mail", "address"),
         SourceKind("slack_export", "path"),
@@ -125,6 +132,18 @@ SOURCE_KINDS: Mapping[str, SourceKind] = {
     )
 }
 """Every kind by its name; another one is a line here and a line in `workers.wiring`."""
+
+
+class AclAge(StrEnum):
+    """How old a source's permission data are, against the age that is accepted."""
+
+    CURRENT = "current"
+    AGEING = "ageing"
+    OUTDATED = "outdated"
+
+
+_AGEING_FROM = 0.8
+"""Share of the accepted age from which on there is a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +160,13 @@ class Source:
         next_sync_at: When the schedule syncs next.
         paused_at: Since when syncing and indexing of the source are held, None when they are not.
         removed_at: Since when it is no more; only work that tidies up after it still sees it.
+        acl_every_s: Seconds between refreshes of the permission data alone, None for none.
+        acl_max_age_s: Age of the permission data over which its documents are shown to nobody, seconds; None
+            for any.
+        acl_confirmed_at: When the last listing began that ended well and whose access lists count; None
+            before the first.
+        next_acl_at: When the schedule refreshes the permission data next.
+        acl_error_code: Why the last refresh failed, empty when it did not.
     """
 
     id: SourceId
@@ -158,6 +184,11 @@ class Source:
     next_sync_at: datetime | None = None
     paused_at: datetime | None = None
     removed_at: datetime | None = None
+    acl_every_s: int | None = None
+    acl_max_age_s: int | None = None
+    acl_confirmed_at: datetime | None = None
+    next_acl_at: datetime | None = None
+    acl_error_code: str = ""
 
     @property
     def is_read(self) -> bool:
@@ -167,6 +198,26 @@ class Source:
     def age_s(self, now: datetime) -> float | None:
         """Seconds since the last good sync of the whole source, None before the first one."""
         return None if self.synced_at is None else max((now - self.synced_at).total_seconds(), 0.0)
+
+    def acl_age_s(self, now: datetime) -> float | None:
+        """Seconds since the access lists were last confirmed in full, None before the first time."""
+        since = self.acl_confirmed_at
+        return None if since is None else max((now - since).total_seconds(), 0.0)
+
+    @property
+    def acl_valid_until(self) -> datetime | None:
+        """From when on nobody is shown its documents; None for never."""
+        return acl_valid_until(self.acl_confirmed_at or self.created_at, self.acl_max_age_s)
+
+    def acl_state(self, now: datetime) -> AclAge:
+        """Whether its permission data may be gone by, and whether they soon may not."""
+        ends_at = self.acl_valid_until
+        if ends_at is None or self.acl_max_age_s is None:
+            return AclAge.CURRENT
+        if ends_at <= now:
+            return AclAge.OUTDATED
+        left_s = (ends_at - now).total_seconds()
+        return AclAge.AGEING if left_s <= (1 - _AGEING_FROM) * self.acl_max_age_s else AclAge.CURRENT
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether its documents may be older than the owner accepts."""
@@ -234,6 +285,11 @@ class Version:
     created_at: datetime
     live_at: datetime | None
     replaced_at: datetime | None
+
+
+def acl_valid_until(confirmed_at: datetime, max_age_s: int | None) -> datetime | None:
+    """When permission data that were confirmed then stop to count; None where they may have any age."""
+    return None if max_age_s is None else confirmed_at + timedelta(seconds=max_age_s)
 
 
 def document_id_for(source_id: SourceId, external_id: str) -> DocumentId:

@@ -12,6 +12,7 @@ RefdeskError                     every error that Refdesk raises on purpose
     IndexUnavailableError        the index cannot answer; retry helps
     IndexMismatchError           the index was built by another embedder, chunker or sparse encoder
     IndexesChangedError          an index came up between writing and publishing; writing again helps
+    PermissionsOutdatedError     who may read a source's documents was last known too long ago
     CatalogueUnavailableError    the catalogue cannot answer; retry helps
     EmbedderUnavailableError     the embedder cannot answer; retry helps
     RerankerUnavailableError     the reranker cannot answer; search goes on without it
@@ -115,6 +116,16 @@ class IndexesChangedError(RetrievalError):
     code = "indexes_changed"
     retryable = True
     hint = "Nothing to do: the document is written again."
+
+
+class PermissionsOutdatedError(RetrievalError):
+    """The permission data of the document's source are older than is allowed; only its owner is told so."""
+
+    code = "permissions_outdated"
+    retryable = True
+    hint = (
+        "It is shown again after the next refresh that ends well; see the source with `refdesk sources show`."
+    )
 
 
 class CatalogueUnavailableError(RetrievalError):

@@ -222,13 +222,22 @@ class CorpusReader(Protocol):
     def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
         """Chunks of current versions of live documents, with their access lists as committed now.
 
-        Ids of replaced versions, deleted documents or nothing at all are absent from the result.
+        Ids of replaced versions, deleted documents, documents of `outdated_sources` or nothing at all are
+        absent from the result.
 
         Access:
             Unchecked: callers apply `permits` to each passage before use.
 
         Raises:
             CatalogueUnavailableError: The catalogue did not answer; nothing may be shown then.
+        """
+        ...
+
+    def outdated_sources(self) -> frozenset[SourceId]:
+        """Sources whose permission data are older than is allowed now: nobody is shown their documents.
+
+        Raises:
+            CatalogueUnavailableError: The catalogue did not answer.
         """
         ...
 

@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     audit_groups: str = Field(
         "", description="Groups whose members may read the audit trail, separated by commas: `group:audit`."
     )
+    preview_groups: str = Field(
+        "",
+        description="Groups whose members, where they are administrators too, may preview everything that a user "
+        "would find, separated by commas.",
+    )
     audit_days: int = Field(
         365,
         ge=183,

@@ -84,7 +84,8 @@ class Rule:
     """One rule of `access.permits`, applied.
 
     Attributes:
-        rule: `deny`, `owner` or `allow`, in the order in which they are applied.
+        rule: `outdated` where the permission data of its source are too old, `deny`, `owner` or `allow`, in the
+            order in which they are applied.
         because: Principal ids through which it applies.
         decides: Whether this rule settles the question.
     """
@@ -260,9 +261,10 @@ class Documents:
 
         Raises:
             NotFoundError: The document does not exist or may not be read by the principal.
+            PermissionsOutdatedError: It is the principal's own, and its source's permission data are too old.
             ConflictError: It has no text yet.
         """
-        document = self._desk.corpus.document(principal, document_id)
+        document = self._desk.corpus.document_to_read(principal, document_id)
         if document.live_version_id is None:
             raise ConflictError("the document has not been indexed yet")
         packed = json.loads(gzip.decompress(self._desk.blobs.get(text_key(document.live_version_id))))
@@ -287,10 +289,12 @@ class Documents:
             else self._managed(principal, document_id)
         )
         if asks_about_self:
-            return _explain(document, principal, is_known=True, is_disabled=False)
-        standing = self._desk.directory.standing_of(user_id)
-        known, disabled = standing.may_come_in, standing.is_disabled
-        return _explain(document, standing.principal(), is_known=known, is_disabled=disabled)
+            known, disabled, who = True, False, principal
+        else:
+            standing = self._desk.directory.standing_of(user_id)
+            known, disabled, who = standing.may_come_in, standing.is_disabled, standing.principal()
+        is_outdated = document.source_id in self._desk.corpus.outdated_sources()
+        return _explain(document, who, is_known=known, is_disabled=disabled, is_outdated=is_outdated)
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -329,21 +333,25 @@ def _named(name: str) -> PrincipalId:
 
 
 def _explain(
-    document: Document, principal: Principal, *, is_known: bool, is_disabled: bool
+    document: Document, principal: Principal, *, is_known: bool, is_disabled: bool, is_outdated: bool
 ) -> AccessExplanation:
-    """`access.permits`, spelt out. A disabled user may not come in; an unknown one may, by a key or a sign-in."""
+    """`access.permits`, spelt out, and whether it counts now.
+
+    A disabled user may not come in; an unknown one may, by a key or a sign-in.
+    """
     ids, acl = principal.allow_ids, document.acl
     denied = tuple(sorted(principal.deny_ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
     owned = (user_principal(acl.owner),) if acl.owner in principal.user_ids else ()
-    found = [Rule("deny", bool(denied), denied, False)]
+    found = [Rule("outdated", True, (), False)] if is_outdated else []
+    found.append(Rule("deny", bool(denied), denied, False))
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))
     decisive = next((rule.rule for rule in found if rule.applies), "")
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not is_disabled,
+        may_read=permits(acl, principal) and not is_disabled and not is_outdated,
         is_known=is_known,
         principals=(*sorted(ids - {EVERYONE}), EVERYONE),
         deny_only=tuple(sorted(principal.deny_only - ids)),

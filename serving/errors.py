@@ -4,7 +4,7 @@ RefdeskError
   ServingError
     UnauthenticatedError        no credential, or one that is not valid
     IdentityUnavailableError    the OpenID provider does not answer and its keys are too old (retryable)
-    UnknownUserError            a service key acts for somebody the directory does not know
+    UnknownUserError            a service key acts for somebody the directory does not know, or a preview is of one
     ScimRequestError            a SCIM request that cannot be understood, or not be done as it says
     IdempotencyConflictError    the same Idempotency-Key came with another body
     RateLimitedError            over one of the caller's quotas (retryable)
@@ -49,7 +49,7 @@ class IdentityUnavailableError(ServingError):
 
 
 class UnknownUserError(ServingError):
-    """A service key acts for a user whom the directory does not know."""
+    """A service key acts for a user whom the directory does not know, or somebody previews as one."""
 
     code = "unknown_user"
     hint = "Put the user into the directory first (PUT /api/v1/directory/users/{id})."

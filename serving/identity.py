@@ -28,8 +28,9 @@ SIGNATURES = frozenset(
 )
 """Signature algorithms that a desk may be set to take; all of them need a key that signs and one that checks."""
 
-ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ}
-"""Who looks after the desk does not by that read who asked what; auditors do, who need be no administrators."""
+ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ, Scope.PREVIEW}
+"""Who looks after the desk does not by that read who asked what, nor what others read; auditors do the one, who
+need be no administrators, and the other takes a second permission."""
 
 _TAKEN_HEADERS = frozenset(("authorization", "cookie", "host", "origin", "x-refdesk-user"))
 """Headers that say something else already."""
@@ -66,11 +67,13 @@ class Rights:
         scopes: Everybody's.
         admin_groups: Groups whose members have `ADMIN_SCOPES`.
         audit_groups: Groups whose members may read the audit trail, besides what they may do anyway.
+        preview_groups: Groups whose members, where they are administrators, may see all that others find.
     """
 
     scopes: frozenset[str]
     admin_groups: frozenset[PrincipalId]
     audit_groups: frozenset[PrincipalId] = frozenset()
+    preview_groups: frozenset[PrincipalId] = frozenset()
 
 
 def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Principal:
@@ -89,6 +92,8 @@ def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Prin
     scopes = ADMIN_SCOPES if groups & rights.admin_groups else rights.scopes
     if groups & rights.audit_groups:
         scopes |= {Scope.AUDIT_READ.value}
+    if groups & rights.preview_groups:
+        scopes |= {Scope.PREVIEW.value}
     if identity.scopes is not None:
         scopes &= identity.scopes
     return replace(principal, groups=groups, scopes=frozenset(scopes))
@@ -208,9 +213,15 @@ def rights_of(settings: Settings) -> Rights:
     """
     scopes = frozenset(listed(settings.user_scopes))
     for scope in scopes:
-        if scope not in ALL_SCOPES or scope in (Scope.ADMIN, Scope.ACT_AS, Scope.AUDIT_READ):
+        if scope not in ALL_SCOPES or scope in (
+            Scope.ADMIN,
+            Scope.ACT_AS,
+            Scope.AUDIT_READ,
+            Scope.PREVIEW,
+        ):
             raise InvalidSettingsError(f"user_scopes: {scope} is no scope for everybody")
-    return Rights(scopes, _groups_in(settings, "admin_groups"), _groups_in(settings, "audit_groups"))
+    groups = (_groups_in(settings, name) for name in ("admin_groups", "audit_groups", "preview_groups"))
+    return Rights(scopes, *groups)
 
 
 def _groups_in(settings: Settings, setting: str) -> frozenset[PrincipalId]:

@@ -17,7 +17,7 @@ from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SourceChange, SqlSources
 from retrieval.corpus import SOURCE_KINDS, Source, SourceId, pushed_key
 from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
-from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
+from retrieval.jobs import ACCESS_ONLY, CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain_source
@@ -135,7 +135,7 @@ class Sources:
             if source.is_read and not is_admin(principal):
                 raise NotPermittedError("changing what the desk reads by itself needs the scope admin")
             _check_options(change.options)
-        if change.sync_every_s and not source.is_read:
+        if (change.sync_every_s or change.acl_every_s or change.acl_max_age_s) and not source.is_read:
             raise ConflictError("documents of this source are pushed; there is nothing to sync")
         asked = {name: value for name, value in asdict(change).items() if value is not None}
         if change.options is not None:
@@ -170,22 +170,33 @@ class Sources:
         return job
 
     def sync(
-        self, principal: Principal, source_id: SourceId, *, dry_run: bool, confirm_deletions: bool
+        self,
+        principal: Principal,
+        source_id: SourceId,
+        *,
+        dry_run: bool = False,
+        confirm_deletions: bool = False,
+        access_only: bool = False,
     ) -> Job:
-        """Queue a sync; asked again before it is done, the same job.
+        """Queue a sync, or a refresh of the permission data alone; asked again before it is done, the same job.
 
         Raises:
             NotFoundError: There is no such source, or the principal may not know of it.
             NotPermittedError: It is somebody else's.
             ConflictError: Documents of this source are pushed, it is paused, or a different sync is under
                 way.
+            InvalidQueryError: A refresh is to be a dry run, or to delete.
         """
+        if access_only and (dry_run or confirm_deletions):
+            raise InvalidQueryError("access_only goes with neither dry_run nor confirm_deletions")
         source = self.managed(principal, source_id)
         if not source.is_read:
             raise ConflictError("documents of this source are pushed; there is nothing to sync")
         if source.paused_at is not None:
             raise ConflictError("the source is paused; let it go on first")
         parameters = {DRY_RUN: dry_run, CONFIRM_DELETIONS: confirm_deletions}
+        if access_only:
+            parameters = {ACCESS_ONLY: True}
         newest = self._desk.jobs.jobs_of(source_id=source.id, limit=1)
         if newest and not newest[0].state.is_finished and not _asks_for(newest[0], parameters):
             raise ConflictError("another sync of this source is under way; ask again when it is done")
@@ -242,6 +253,9 @@ class Sources:
 
 
 def _asks_for(job: Job, parameters: Mapping[str, bool]) -> bool:
+    """Whether an unfinished job does what is asked, or can be made to: a refresh becomes a whole sync."""
+    if job.parameters.get(ACCESS_ONLY):
+        return not parameters.get(DRY_RUN)
     return all(bool(job.parameters.get(name)) == value for name, value in parameters.items())
 
 

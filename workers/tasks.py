@@ -16,7 +16,7 @@ from ingest.syncing import Syncer, SyncOrder
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import JobId, Source
 from retrieval.errors import RefdeskError
-from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, PATHS, TASK_NAMES, JobKind, Lease
+from retrieval.jobs import ACCESS_ONLY, CONFIRM_DELETIONS, DRY_RUN, PATHS, TASK_NAMES, JobKind, Lease
 from workers.memory import return_free_memory
 from workers.retries import Verdict
 from workers.running import JobRunner
@@ -81,6 +81,12 @@ def _sync(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, 
     source = toolbox.store.source(lease.job.source_id)
     if source.removed_at is not None:
         return toolbox.syncer.clear(source)
+    if lease.job.parameters.get(ACCESS_ONLY):
+        return toolbox.syncer.refresh(
+            source,
+            toolbox.connector_for(source),
+            progress=lambda done, total: _note(heartbeat, done, total),
+        )
     return toolbox.syncer.sync(
         source,
         toolbox.connector_for(source),

@@ -7,23 +7,25 @@ Between a change and `Bench.work` the index lags behind the catalogue, as it doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastapi import FastAPI
 
 from ingest.document import Block, BlockKind, ChunkDraft, Extraction, FoundFile, Intake, ParsedDocument
-from ingest.errors import CorruptError
+from ingest.errors import CorruptError, SourceUnavailableError
 from ingest.pipeline import Pipeline, PipelineSettings
+from ingest.ports import Known, ListedDocument
 from retrieval.access import Acl, Principal, PrincipalId, UserId
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.adapters.folder_blobs import FolderBlobs
+from retrieval.adapters.sql import permission_age
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
-from retrieval.adapters.sql.models import UserRow
+from retrieval.adapters.sql.models import SourceRow, UserRow
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.corpus import DocumentState, JobId, SourceId
@@ -91,6 +93,28 @@ class ParagraphExtractor:
         """See `Extractor.close`."""
 
 
+class Restating:
+    """Implements `ingest.ports.Connector`: lists what the catalogue knows, with the lists that it knows."""
+
+    def __init__(self, known: Iterable[Known], *, breaks_off: bool) -> None:
+        """List these documents; when it `breaks_off`, the first one and then no more."""
+        self._known = [each for each in known if not each.is_deleted]
+        self._breaks_off = breaks_off
+
+    def list_documents(self) -> Iterator[ListedDocument]:
+        """See `Connector.list_documents`."""
+        for each in self._known[: 1 if self._breaks_off else None]:
+            yield ListedDocument(
+                each.external_id, each.fingerprint, each.title, each.url, utc_now(), 0, each.acl
+            )
+        if self._breaks_off:
+            raise SourceUnavailableError("the source fell silent")
+
+    def fetch(self, external_id: str) -> bytes:
+        """See `Connector.fetch`: a refresh fetches nothing."""
+        raise AssertionError(f"{external_id} is fetched")
+
+
 class PromptKeeper:
     """Implements `serving.ports.Generator`: quotes its first source, and keeps what it was given."""
 
@@ -139,6 +163,24 @@ class Bench:
         push = Push(source_id, external_id, text.encode(), title=title, acl=acl)
         pusher = Principal(owner, scopes=ALL_SCOPES)
         return Documents(self.desk).push(pusher, push, request_id="bench")[1]
+
+    def let_permissions_age(self, source_id: SourceId) -> None:
+        """Let it be two hours ago that a source's permission data were confirmed, and an hour be allowed."""
+        with self.desk.database.write() as session:
+            row = session.get_one(SourceRow, source_id)
+            row.acl_max_age_s, row.acl_confirmed_at = 3600, utc_now() - timedelta(hours=2)
+            permission_age.settle(row)
+
+    def refresh_permissions(self, source_id: SourceId, *, breaks_off: bool) -> None:
+        """Refresh a source's permission data from a listing that is what the catalogue knows, or breaks off."""
+        listing = Restating(self.toolbox.store.known(source_id).values(), breaks_off=breaks_off)
+        try:
+            self.toolbox.syncer.refresh(
+                self.desk.corpus.source(source_id), listing, progress=lambda _done, _total: None
+            )
+        except SourceUnavailableError:
+            if not breaks_off:
+                raise
 
     def user(self, user_id: str, *groups: str, disabled_at: datetime | None = None) -> None:
         """Put a user with exactly these groups into the directory."""

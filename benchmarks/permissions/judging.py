@@ -105,12 +105,14 @@ class Judge:
         chunks = {
             id_
             for id_, (document, version) in self.world.chunks.items()
-            if document in ids and version in live
+            if document in ids and version in live and self._is_shown(document)
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
-        own = {job.id for job in self.world.jobs.values() if self.concerns(person, job.id)}
-        runs = frozenset(run for paper in papers if paper.live for run in runs_of(paper.live.body))
+        concerned = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
+        own = {id_ for job in concerned for id_ in (job.id, job.document_id) if id_}  # deleted ones too
+        shown = [paper.live for paper in papers if paper.live and self.world.organisation.is_shown(paper)]
+        runs = frozenset(run for text in shown for run in runs_of(text.body))
         return Sight(
             frozenset(ids),
             frozenset(TOKEN.findall(told)),
@@ -118,8 +120,12 @@ class Judge:
             runs,
         )
 
+    def _is_shown(self, document_id: str) -> bool:
+        paper = self.paper(document_id)
+        return paper is not None and self.world.organisation.is_shown(paper)
+
     def _told_of(self, paper: Paper, ids: Collection[str]) -> str:
-        body = paper.live.body if paper.live else ""
+        body = paper.live.body if paper.live and self.world.organisation.is_shown(paper) else ""
         return "\n".join((paper.path, paper.title, paper.tag, body))
 
     def concerns(self, person: str, job_id: str) -> bool:

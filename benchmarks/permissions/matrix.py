@@ -82,6 +82,9 @@ PUSHED = {"source_id": "{source_id}", "external_id": "pushed.txt", "text": "Some
 
 ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/v1/search"): Route((Scope.SEARCH,), About.CALLER, {"query": "words"}),
+    ("POST", "/api/v1/search/preview"): Route(
+        (Scope.SEARCH, Scope.ACCESS_EXPLAIN), About.CALLER, {"user_id": "rea", "query": "words"}
+    ),
     ("POST", "/api/v1/answers"): Route((Scope.ANSWERS,), About.CALLER, {"question": "What of it?"}),
     ("POST", "/api/v1/feedback"): Route((Scope.ANSWERS,), About.CALLER, {"request_id": "x", "rating": 1}),
     ("GET", "/api/v1/documents"): Route((READ,), About.CALLER),

@@ -38,6 +38,7 @@ class Mutant:
 
 _ACCESS, _SQL = "retrieval.access", "retrieval.adapters.sql"
 _AROUND = f"{_SQL}.groups:groups_around"
+_PREVIEWS = "serving.previewing:Previews"
 _CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:readable_by"
 
 MUTANTS: dict[str, Mutant] = {
@@ -78,7 +79,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "engine is given no deny": Mutant(
         "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.search",
-        "must_not=[_condition(must_not(query.access))],",
+        "must_not=[_condition(each) for each in must_not(query.access)],",
         "",
     ),
     "stale list in the index": Mutant(
@@ -105,35 +106,71 @@ MUTANTS: dict[str, Mutant] = {
     "second page unchecked": Mutant(
         f"{_CORPUS}.documents", "query = query.where(", "query = select(DocumentRow).where("
     ),
-    "counts of everything": Mutant(
-        f"{_CORPUS}.count_by_state", "*_conditions(principal, narrow)", "*_conditions(principal, narrow)[1:]"
+    "counts of everything": Mutant(f"{_CORPUS}.count_by_state", "*conditions", "*conditions[1:]"),
+    "passages of everything": Mutant(
+        f"{_CORPUS}.passage_count", ".where(shown_to(principal, self._clock()))", ""
     ),
-    "passages of everything": Mutant(f"{_CORPUS}.passage_count", ".where(visible_to(principal))", ""),
-    "sources count everything": Mutant(f"{_CORPUS}.sources", ".where(visible_to(principal))", ""),
+    "sources count everything": Mutant(
+        f"{_CORPUS}.sources", ".where(visible_to(principal, self._clock()))", ""
+    ),
     "every source shown": Mutant(
         f"{_CORPUS}.sources", "if row.id in by_source or row.owner in principal.user_ids", ""
     ),
-    "jobs of hidden documents": Mutant(f"{_SQL}.corpus:_jobs", "readable_by(principal) & (mine", "(mine"),
+    "jobs of hidden documents": Mutant(
+        f"{_SQL}.corpus:_jobs", "readable_by(principal, now) & (mine", "(mine"
+    ),
     "jobs of everybody": Mutant(f"{_SQL}.corpus:_jobs", "if of_everybody:", "if True:"),
     "hidden successor listed": Mutant(
         f"{_CORPUS}._without_hidden_successors", "successors[each.id] not in shown", "False"
     ),
     # one document
     "record unchecked": Mutant(f"{_CORPUS}.document", " or not permits(found[0].acl, principal)", ""),
-    "deleted record shown": Mutant(f"{_CORPUS}.document", "visible_to(principal)", "readable_by(principal)"),
+    "deleted record shown": Mutant(f"{_CORPUS}.document", "visible_to(", "readable_by("),
     "versions unchecked": Mutant(f"{_CORPUS}.versions", "self.document(principal, document_id)", "None"),
     "chunks unchecked": Mutant(
-        f"{_CORPUS}.chunks", "self.document(principal, document_id)", "self.record(document_id)"
+        f"{_CORPUS}.chunks", "self.document_to_read(principal, document_id)", "self.record(document_id)"
     ),
     "text unchecked": Mutant(
         "serving.documents:Documents.text",
-        "self._desk.corpus.document(principal, document_id)",
+        "self._desk.corpus.document_to_read(principal, document_id)",
         "self._desk.corpus.record(document_id)",
     ),
     "history unchecked": Mutant(
         "serving.documents:Documents.history",
         "self._desk.corpus.versions(principal, document_id)",
         "[]",
+    ),
+    # the age of permission data
+    "old lists count in listings": Mutant(
+        _SEEN, 'and_(named("allow"), of_current_lists(now))', 'named("allow")'
+    ),
+    "bound forgotten": Mutant(
+        f"{_SQL}.permission_age:settle",
+        "acl_valid_until(row.acl_confirmed_at or row.created_at, row.acl_max_age_s)",
+        "None",
+    ),
+    "failed refresh confirms": Mutant("ingest.syncing:Syncer.refresh", "error=error", "error=None"),
+    "words under old lists": Mutant(
+        f"{_CORPUS}.document_to_read", "document.source_id in self.outdated_sources()", "False"
+    ),
+    "passages under old lists counted": Mutant(f"{_CORPUS}.passage_count", "shown_to(", "visible_to("),
+    # previews
+    "preview of what others own": Mutant(
+        "retrieval.search:Search._check",
+        "and (previewer is None or owns(passages[candidate.chunk_id].acl, previewer))",
+        "",
+    ),
+    "preview without its asker": Mutant(
+        f"{_PREVIEWS}.search", "previewer = None if of_everything else principal", "previewer = None"
+    ),
+    "preview not on record": Mutant(
+        f"{_PREVIEWS}.search", "self._put_on_record(principal, query, preview, request_id)", "None"
+    ),
+    "preview of everything by one permission": Mutant(
+        "serving.previewing:may_preview_everything", "is_admin(principal) and ", ""
+    ),
+    "preview tells who is disabled": Mutant(
+        f"{_PREVIEWS}.search", "(of_everything or self._may_know_of_users(principal))", "True"
     ),
     # lists as they are written
     "new list on old text": Mutant(f"{_SQL}.acls:state_acl", "if not newer_text or", "if True or"),

@@ -112,6 +112,7 @@ class Organisation:
         self.outer: dict[str, set[str]] = {}
         self.in_doubt: set[str] = set()
         self.sources: dict[str, str] = {}
+        self.outdated: set[str] = set()
         self.papers: list[Paper] = []
 
     def ids(self, person: str) -> set[str]:
@@ -179,12 +180,21 @@ class Organisation:
         return any(name in names for name in listing.allow)
 
     def admitted(self, person: str, paper: Paper) -> bool:
-        """Whether every list lets a person in, deleted or not."""
-        return all(self.passes(person, listing) for listing in paper.lists())
+        """Whether every list lets a person in, deleted or not; the owner alone where they are too old."""
+        counts = paper.source not in self.outdated or self.owns(person, paper)
+        return counts and all(self.passes(person, listing) for listing in paper.lists())
 
     def may(self, person: str, paper: Paper) -> bool:
-        """Whether a person may see that there is such a paper, and its live text."""
+        """Whether a person may see that there is such a paper."""
         return not paper.is_deleted and self.admitted(person, paper)
+
+    def is_shown(self, paper: Paper) -> bool:
+        """Whether anybody is shown its text now."""
+        return paper.live is not None and paper.source not in self.outdated
+
+    def may_as_owner(self, person: str, paper: Paper) -> bool:
+        """Whether a person looks after a paper, and may see it."""
+        return self.owns(person, paper) and self.may(person, paper)
 
     def must(self, person: str, paper: Paper) -> bool:
         """Whether a person has to be able to see it."""

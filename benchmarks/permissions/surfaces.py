@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.permissions.judging import Judge
 from benchmarks.permissions.matrix import DIRECTORY, ROUTES, SCIM
 from benchmarks.permissions.oracle import Paper
+from benchmarks.permissions.world import Viewer
 from retrieval.access import Principal, PrincipalId, UserId, filter_for
 from retrieval.corpus import DocumentId
 from retrieval.ports import IndexQuery
@@ -24,6 +25,7 @@ Narrowing = tuple[Any, Callable[[Paper], bool]]
 """What is asked for, and which papers fit it."""
 
 _DOCUMENT = "/api/v1/documents/{document_id}"
+_PREVIEW = "/api/v1/search/preview"
 _MOST = 200
 
 
@@ -51,7 +53,8 @@ def _any_paper(judge: Judge) -> Paper:
 
 
 def _live(judge: Judge) -> list[Paper]:
-    return [paper for paper in _papers(judge) if paper.live is not None]
+    """Papers whose text anybody is shown now."""
+    return [paper for paper in _papers(judge) if judge.world.organisation.is_shown(paper)]
 
 
 def _words_of(judge: Judge, paper: Paper) -> str:
@@ -100,6 +103,64 @@ def narrowed_search(judge: Judge) -> None:
     if reply is not None:
         shown = {hit["document_id"] for hit in reply.json()["hits"]}
         judge.listing(shown, [each for each in _live(judge) if fits(each)], whole=judge.world.is_in_step)
+
+
+def preview(judge: Judge) -> None:
+    """A preview finds what the other person finds of what the asker owns; an administrator's, all of that."""
+    world, viewer = judge.world, judge.viewer
+    organisation, dice = world.organisation, world.dice
+    person, paper = dice.choice(sorted(organisation.groups_of)), _any_paper(judge)
+    body = {"user_id": person, "query": _words_of(judge, paper), "limit": _MOST}
+    before = world.bench.desk.audit.head()
+    if viewer.is_admin:
+        reply = world.ask(viewer, "POST", _PREVIEW, body)
+        judge.viewer = Viewer(person)  # it is told what this person may be told
+        judge.told(reply.text, sent=[_PREVIEW, body])
+    else:
+        reply = _ask(judge, "POST", _PREVIEW, body)
+    if reply is None:
+        return
+    if person in organisation.disabled:
+        _judge_nobody(judge, reply, viewer)
+        return
+    if not viewer.is_admin:
+        organisation_owned = [each for each in _live(judge) if organisation.may_as_owner(viewer.person, each)]
+        found = {hit["document_id"] for hit in reply.json()["hits"]}
+        allowed = {each.document_id for each in organisation_owned if organisation.may(person, each)}
+        needed = {
+            each.document_id
+            for each in organisation_owned
+            if organisation.must(person, each) and organisation.must(viewer.person, each)
+        }
+        judge.check(found <= allowed, f"a preview as {person} shows {found - allowed}", n=len(_papers(judge)))
+        judge.check(not world.is_in_step or needed <= found, f"a preview lacks {needed - found}", n=0)
+    else:
+        found = {hit["document_id"] for hit in reply.json()["hits"]}
+        judge.listing(found, _live(judge), whole=world.is_in_step)
+    _judge_record(judge, viewer.person, person, reply.json()["hits"], after=before.sequence if before else 0)
+
+
+def _judge_nobody(judge: Judge, reply: Any, viewer: Viewer) -> None:
+    """A user who is disabled: said to those who own something, or look after the desk; nothing to others."""
+    organisation = judge.world.organisation
+    if viewer.is_admin or any(
+        organisation.must(viewer.person, each) and organisation.may_as_owner(viewer.person, each)
+        for each in _papers(judge)
+    ):
+        judge.check(reply.status_code == 403, f"a preview of a disabled user: {reply.status_code}")
+    elif not any(organisation.may_as_owner(viewer.person, each) for each in _papers(judge)):
+        judge.check(reply.status_code == 200 and not reply.json()["hits"], "tells who is disabled")
+
+
+def _judge_record(judge: Judge, viewer: str, person: str, hits: Any, *, after: int) -> None:
+    """A preview is on record, with who looked as whom, and what was seen."""
+    records = judge.world.bench.desk.audit.records(after=after, limit=10)
+    noted = [each for each in records if (each.event, each.principal) == ("preview", viewer)]
+    judge.check(len(noted) == 1, f"a preview by {viewer} has {len(noted)} records")
+    for record in noted:
+        seen = [each["chunk_id"] for each in record.facts["chunks"]]
+        is_told = (record.facts["user_id"], seen) == (person, [hit["chunk_id"] for hit in hits])
+        judge.check(is_told, "the record of a preview says something else", n=0)
 
 
 def _asked(judge: Judge) -> tuple[str, str]:
@@ -220,7 +281,7 @@ def versions(judge: Judge) -> None:
 
 def chunks(judge: Judge) -> None:
     """Its passages."""
-    _one(judge, f"{_DOCUMENT}/chunks")
+    _words(judge, f"{_DOCUMENT}/chunks")
 
 
 def history(judge: Judge) -> None:
@@ -230,7 +291,16 @@ def history(judge: Judge) -> None:
 
 def text(judge: Judge) -> None:
     """Its text; 409 says that there is none yet, to those who may know of it."""
-    _one(judge, f"{_DOCUMENT}/text", found=(200, 409))
+    _words(judge, f"{_DOCUMENT}/text", found=(200, 409))
+
+
+def _words(judge: Judge, path: str, *, found: tuple[int, ...] = (200,)) -> None:
+    """As `_one`; where the permission data are too old, 409 for the owner in place of the words."""
+    paper = _any_paper(judge)
+    reply = _ask(judge, "GET", path.replace("{document_id}", paper.document_id))
+    if reply is not None:
+        is_outdated = paper.source in judge.world.organisation.outdated
+        judge.one(reply, paper, found=(409,) if is_outdated else found)
 
 
 def _one(judge: Judge, path: str, *, found: tuple[int, ...] = (200,)) -> None:
@@ -253,6 +323,7 @@ def explain(judge: Judge) -> None:
     judge.check(reply.status_code != 200 or is_entitled, f"explains {paper.path} for {person}")
     if reply.status_code == 200 and paper.is_settled:
         reads = organisation.may(person, paper) and person not in organisation.disabled
+        reads = reads and paper.source not in organisation.outdated
         judge.check(reply.json()["may_read"] == reads, f"says of {person} and {paper.path}: {not reads}")
     hidden = not organisation.may(viewer, paper)
     judge.check(not hidden or reply.status_code == 404, f"{paper.path}: {reply.status_code}")
@@ -467,7 +538,7 @@ def index(judge: Judge) -> None:
         encoders = opened.encoders
         languages = opened.record.calibration.languages
         query = IndexQuery(
-            access=filter_for(principal),
+            access=filter_for(principal, outdated=judge.world.bench.desk.corpus.outdated_sources()),
             dense=encoders.embedder.embed_query(words),
             sparse=encoders.sparse.encode_query(words, languages=languages),
             depth=500,
@@ -484,6 +555,7 @@ def index(judge: Judge) -> None:
 
 SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
     ("POST", "/api/v1/search"): (search, search, narrowed_search, narrowed_search),
+    ("POST", "/api/v1/search/preview"): (preview, preview, preview),
     ("POST", "/api/v1/answers"): (answers, answers),
     ("POST", "/v1/chat/completions"): (chat,),
     ("GET", "/v1/models"): (models,),

@@ -112,7 +112,7 @@ class World:
         for inner, outer in (("group:ops", "group:staff"), ("group:staff", "group:board"), *chained):
             self._nest(inner, outer)
         self.links = SqlLinks(self.bench.desk.database, utc_now)
-        most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS}
+        most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS, Scope.PREVIEW}
         self.keys = {person: self.bench.key(person, frozenset(most)) for person in (*PEOPLE, STRANGER)}
         self.keys |= {
             other_id(person): self.bench.key(other_id(person), frozenset(most)) for person in PEOPLE
@@ -185,6 +185,7 @@ class World:
             (1, self._stranger_moves),
             (1, self._account_is_closed_or_opened),
             (1, self._reindex),
+            (2, self._permissions_age_or_are_refreshed),
             (2, self._some_work),
             (4, self.work),
         ]
@@ -382,6 +383,18 @@ class World:
         reply = self.ask(Viewer(ADMINISTRATOR), "POST", f"/api/v1/documents/{paper.document_id}/reindex")
         assert reply.status_code == 202, reply.text
         return f"{paper.path} is read anew"
+
+    def _permissions_age_or_are_refreshed(self) -> str:
+        source = self.dice.choice(sorted(self.organisation.sources))
+        if source not in self.organisation.outdated:
+            self.bench.let_permissions_age(SourceId(source))
+            self.organisation.outdated.add(source)
+            return f"who may read {source} was known too long ago"
+        breaks_off = self.dice.random() < 0.5
+        self.bench.refresh_permissions(SourceId(source), breaks_off=breaks_off)
+        if not breaks_off:
+            self.organisation.outdated.discard(source)
+        return f"the permissions of {source} {'cannot be read' if breaks_off else 'are confirmed'}"
 
     # --- what it is made of
 

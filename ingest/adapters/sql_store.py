@@ -21,9 +21,10 @@ from ingest.ports import (
     Published,
     Run,
     StagedVersion,
+    StatedAcl,
 )
 from retrieval.access import Acl
-from retrieval.adapters.sql import families, jobs
+from retrieval.adapters.sql import families, jobs, permission_age
 from retrieval.adapters.sql.acls import settle_acl, state_acl, waiting_acls
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import missed_by
@@ -73,8 +74,11 @@ class SqlDocumentStore:
         with self._database.read() as session:
             listed = (DocumentRow.source_id == source_id, DocumentRow.parent_id.is_(None))
             rows = list(session.scalars(select(DocumentRow).where(*listed)))
-            acls = read_acls(session, rows) | waiting_acls(session, rows)
-        return {row.external_id: _to_known(row, acls[row.id]) for row in rows}
+            acls, waiting = read_acls(session, rows), waiting_acls(session, rows)
+        return {
+            row.external_id: _to_known(row, waiting.get(row.id, acls[row.id]), waits=row.id in waiting)
+            for row in rows
+        }
 
     def register(
         self, source: Source, listed: Sequence[ListedDocument], *, run: Run, reason: str
@@ -122,6 +126,23 @@ class SqlDocumentStore:
             changed += map(DocumentId, families.descendant_ids(session, changed))
         return changed
 
+    def update_access(self, stated: Sequence[StatedAcl]) -> list[DocumentId]:
+        """See `DocumentStore.update_access`."""
+        changed: list[DocumentId] = []
+        with self._database.write() as session:
+            for each in stated:
+                row = session.get_one(DocumentRow, each.document_id, with_for_update=True)
+                if row.deleted_at is not None or row.acl_origin == "manual":
+                    continue
+                newer = row.state != DocumentState.LIVE or row.fingerprint != each.fingerprint
+                if state_acl(session, row, each.acl, newer_text=newer):
+                    changed.append(each.document_id)
+            return changed + [DocumentId(id_) for id_ in families.descendant_ids(session, changed)]
+
+    def now(self) -> datetime:
+        """See `DocumentStore.now`."""
+        return self._clock()
+
     def bury(self, document_ids: Sequence[DocumentId]) -> list[ChunkId]:
         """See `DocumentStore.bury`."""
         now = self._clock()
@@ -129,7 +150,9 @@ class SqlDocumentStore:
             buried = families.bury(session, document_ids, now, requested_by="desk")
             return [id_ for batch in batches(buried, 500) for id_ in _chunk_ids(session, batch)]
 
-    def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
+    def note_sync(
+        self, source_id: SourceId, *, error: IngestError | None, whole: bool, listed_at: datetime
+    ) -> None:
         """See `DocumentStore.note_sync`."""
         with self._database.write() as session:
             row = session.get_one(SourceRow, source_id)
@@ -140,6 +163,16 @@ class SqlDocumentStore:
                 row.error_code, row.error_message = "", ""
             if whole:
                 row.synced_at = self._clock()
+                permission_age.confirm(row, listed_at, self._clock())
+
+    def note_refresh(self, source_id: SourceId, *, error: IngestError | None, listed_at: datetime) -> None:
+        """See `DocumentStore.note_refresh`."""
+        with self._database.write() as session:
+            row = session.get_one(SourceRow, source_id)
+            if error is not None:
+                row.acl_error_code = error.code
+                return
+            permission_age.confirm(row, listed_at, self._clock())
 
     def document(self, document_id: DocumentId) -> Document:
         """See `DocumentStore.document`."""
@@ -375,7 +408,7 @@ def _stale_family(session: Session, document_id: DocumentId) -> list[DocumentId]
     return [DocumentId(id_) for part in parts for id_ in session.scalars(part)]
 
 
-def _to_known(row: DocumentRow, acl: Acl) -> Known:
+def _to_known(row: DocumentRow, acl: Acl, *, waits: bool) -> Known:
     unfinished_business = row.state == DocumentState.QUARANTINED and row.retryable
     return Known(
         document_id=DocumentId(row.id),
@@ -389,6 +422,7 @@ def _to_known(row: DocumentRow, acl: Acl) -> Known:
         acl_is_manual=row.acl_origin == "manual",
         deleted_at=row.deleted_at,
         needs_retry=unfinished_business,
+        acl_is_late=waits and row.state == DocumentState.LIVE,
     )
 
 

@@ -80,7 +80,7 @@ class QdrantEdgeIndex:
         """See `VectorIndex.search`."""
         condition = edge.Filter(
             must=[_condition(each) for each in must(query.access, query.filters)],
-            must_not=[_condition(must_not(query.access))],
+            must_not=[_condition(each) for each in must_not(query.access)],
         )
 
         def found(leg: Any) -> tuple[Candidate, ...]:

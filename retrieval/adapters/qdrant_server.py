@@ -287,7 +287,7 @@ def _requests(query: IndexQuery) -> dict[str, models.QueryRequest]:
     """One filtered search by name of the leg, for each leg that has anything to look for."""
     condition = models.Filter(
         must=[_condition(each) for each in must(query.access, query.filters)],
-        must_not=[_condition(must_not(query.access))],
+        must_not=[_condition(each) for each in must_not(query.access)],
     )
 
     def nearest(using: str, wanted: list[float] | models.SparseVector) -> models.QueryRequest:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "sync": ("serving.cli.sources:sync", "Bring a source's documents up to date."),
     "docs": ("serving.cli.corpus:docs", "List documents."),
     "reindex": ("serving.cli.corpus:reindex", "Read documents anew."),
+    "preview": ("serving.cli.asking:preview", "Find what somebody else would find in your documents."),
     "access": ("serving.cli.people:access", "Explain who may read a document, and why."),
     "directory": ("serving.cli.directory:directory", "Users, groups and who is in which."),
     "keys": ("serving.cli.people:keys", "List, create and revoke API keys."),

@@ -23,6 +23,14 @@ _option = click.option(
 )
 _every = click.option("--every", type=Duration(), help="Sync by itself this often: 15m, 6h, 1d; off: never.")
 _freshness = click.option("--freshness", type=Duration(), help="Age that is accepted: 2h, 1d; off: any.")
+_acl_every = click.option(
+    "--acl-every", type=Duration(), help="Refresh who may read what by itself this often: 1h; off: never."
+)
+_acl_max_age = click.option(
+    "--acl-max-age",
+    type=Duration(),
+    help="When that is older (12h, 7d), the documents are shown to nobody; off: never.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -103,7 +111,7 @@ def add_source(
     with open_api(connection, create=True) as api:
         made = api.post("sources", body=body)
         if every is not None or freshness is not None:
-            made = api.patch("sources", made["id"], body=_times(every, freshness))
+            made = api.patch("sources", made["id"], body=_times(sync_every_s=every, freshness_s=freshness))
     if as_json:
         print_json(made)
     else:
@@ -135,6 +143,7 @@ def show_source(source: str, as_json: bool, connection: Connection) -> None:
     cls=ExampleCommand,
     examples=(
         "refdesk sources set handbook --every 30m --freshness 2h",
+        "refdesk sources set handbook --acl-every 15m --acl-max-age 1d",
         "refdesk sources set handbook --every off --option watch=true",
     ),
 )
@@ -143,19 +152,26 @@ def show_source(source: str, as_json: bool, connection: Connection) -> None:
 @_option
 @_every
 @_freshness
+@_acl_every
+@_acl_max_age
 @json_option
 @connected
 def set_source(
+    *,
     source: str,
     name: str | None,
     options: tuple[str, ...],
     every: int | None,
     freshness: int | None,
+    acl_every: int | None,
+    acl_max_age: int | None,
     as_json: bool,
     connection: Connection,
 ) -> None:
     """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away."""
-    body: dict[str, Any] = _times(every, freshness)
+    body: dict[str, Any] = _times(
+        sync_every_s=every, freshness_s=freshness, acl_every_s=acl_every, acl_max_age_s=acl_max_age
+    )
     if name is not None:
         body["name"] = name
     with open_api(connection) as api:
@@ -219,13 +235,16 @@ def remove_source(source: str, yes: bool, wait: bool, as_json: bool, connection:
 @click.argument("source", required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--confirm-deletions", is_flag=True, help="Allow a mass deletion that was held back.")
+@click.option("--access-only", is_flag=True, help="Refresh who may read what, and nothing else.")
 @wait_option
 @json_option
 @connected
 def sync(
+    *,
     source: str | None,
     dry_run: bool,
     confirm_deletions: bool,
+    access_only: bool,
     wait: bool,
     as_json: bool,
     connection: Connection,
@@ -235,7 +254,9 @@ def sync(
     An empty listing, or one from which over 30 % of the documents are gone, is held back as an error until
     --confirm-deletions says that it is meant.
     """
-    body = {"dry_run": dry_run, "confirm_deletions": confirm_deletions}
+    if access_only and (dry_run or confirm_deletions):
+        raise click.UsageError("--access-only goes with neither --dry-run nor --confirm-deletions")
+    body = {"dry_run": dry_run, "confirm_deletions": confirm_deletions, "access_only": access_only}
     with open_api(connection) as api:
         chosen = _chosen(api, source)
         accepted = {each["id"]: api.post("sources", each["id"], "sync", body=body) for each in chosen}
@@ -303,9 +324,8 @@ def _options(given: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _times(every: int | None, freshness: int | None) -> dict[str, Any]:
-    """Schedule and target as the API takes them; 0 (`off`) is null there."""
-    given = {"sync_every_s": every, "freshness_s": freshness}
+def _times(**given: int | None) -> dict[str, Any]:
+    """Schedules and bounds as the API takes them; 0 (`off`) is null there."""
     return {name: value or None for name, value in given.items() if value is not None}
 
 
@@ -329,6 +349,8 @@ def _print_source(source: Mapping[str, Any]) -> None:
         ("age", f"{_age(source) or 'never synced'}{target}" if source["is_read"] else ""),
         ("synced every", span(source["sync_every_s"])),
         ("next sync", source["next_sync_at"]),
+        ("permissions", _permissions(source) if source["is_read"] else ""),
+        ("refreshed every", span(source["acl_every_s"])),
         ("condition", _condition(source)),
         ("error", source["error_message"]),
         ("unknown groups", ", ".join(source["unknown_groups"])),
@@ -368,10 +390,18 @@ def _age(source: Mapping[str, Any]) -> str:
     return span(source["age_s"]) if source["is_read"] else ""
 
 
+def _permissions(source: Mapping[str, Any]) -> str:
+    """How old it is what the desk knows of who may read what."""
+    bound = f", at most {span(source['acl_max_age_s'])}" if source["acl_max_age_s"] else ""
+    known = "never confirmed" if source["acl_age_s"] is None else f"{span(source['acl_age_s'])} old"
+    return f"{known}{bound}"
+
+
 def _condition(source: Mapping[str, Any]) -> str:
     facts = [
         "paused" if source["paused_at"] else "",
         "overdue" if source["overdue"] else "",
+        "" if source["acl_state"] == "current" else f"permissions {source['acl_state']}",
         source["error_code"],
         "unknown groups" if source["unknown_groups"] else "",
     ]

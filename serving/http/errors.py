@@ -45,6 +45,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "conflict": HTTPStatus.CONFLICT,
+    "permissions_outdated": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
     "groups_too_deep": HTTPStatus.CONFLICT,

@@ -27,6 +27,7 @@ from serving.explaining import Explanation
 from serving.http import schemas
 from serving.indexes import ListedIndex
 from serving.jobs import FollowedJob
+from serving.previewing import Preview
 from serving.usage import Tally, Usage
 
 _MAX_TAGS = 100
@@ -107,6 +108,19 @@ def search_out(result: SearchResult, *, took_ms: float, request_id: str, explain
         request_id=request_id,
         degraded=list(result.degraded),
         timings_ms=dict(result.timings_ms) if explain else None,
+    )
+
+
+def preview_out(preview: Preview, *, took_ms: float, request_id: str, explain: bool) -> schemas.PreviewOut:
+    """A preview's reply."""
+    found = search_out(preview.result, took_ms=took_ms, request_id=request_id, explain=explain)
+    seen_as = preview.seen_as
+    what = f"everything that {seen_as} may read" if preview.of_everything else "the documents that you own"
+    return schemas.PreviewOut(
+        **found.model_dump(),
+        seen_as=seen_as,
+        among="everything" if preview.of_everything else "own",
+        notice=f"Preview: what {seen_as} would find in {what}. It is on record that you looked.",
     )
 
 

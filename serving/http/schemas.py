@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from retrieval.corpus import SOURCE_KINDS, DocumentState
+from retrieval.corpus import SOURCE_KINDS, AclAge, DocumentState
 from retrieval.query import SearchMode
 from serving.answer import AnswerMode, ReasoningEffort
 from serving.scopes import Scope
@@ -136,6 +136,23 @@ class SearchOut(Outgoing):
     request_id: str
     degraded: list[str] = []
     timings_ms: dict[str, float] | None = None
+
+
+class PreviewIn(SearchIn):
+    """A search as a user of the directory would make it."""
+
+    user_id: Id
+
+
+class PreviewOut(SearchOut):
+    """What a user would find: `everything`, or of that what the caller owns.
+
+    `seen_as` is the user. `notice` says in a sentence whose view this is, to be shown with it.
+    """
+
+    seen_as: str
+    among: Literal["own", "everything"]
+    notice: str
 
 
 class AnswerIn(Incoming):
@@ -481,6 +498,8 @@ class SourceChangeIn(Incoming):
     options: Options | None = None
     sync_every_s: Annotated[int, Field(ge=60, le=30 * 86_400)] | None = None
     freshness_s: Annotated[int, Field(ge=60, le=365 * 86_400)] | None = None
+    acl_every_s: Annotated[int, Field(ge=60, le=30 * 86_400)] | None = None
+    acl_max_age_s: Annotated[int, Field(ge=60, le=365 * 86_400)] | None = None
     paused: bool | None = None
 
 
@@ -488,8 +507,10 @@ class SourceOut(Outgoing):
     """A source. `location`, `options` and `acl` show to those who may change it.
 
     `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
-    `freshness_s`, the age that its owner accepts. `unknown_groups` are those that access lists of its documents
-    name and nobody knows; they match nobody until they arrive. They show to those who may change the source.
+    `freshness_s`, the age that its owner accepts. `acl_age_s` is the time since its access lists were last
+    confirmed in full; over `acl_max_age_s` they are `outdated`, and its documents are shown to nobody until the
+    next refresh that ends well. `unknown_groups` are those that access lists of its documents name and nobody
+    knows; they match nobody until they arrive. They show to those who may change the source.
     """
 
     id: str
@@ -508,6 +529,13 @@ class SourceOut(Outgoing):
     freshness_s: int | None
     age_s: float | None
     overdue: bool
+    acl_every_s: int | None
+    next_acl_at: datetime | None
+    acl_max_age_s: int | None
+    acl_confirmed_at: datetime | None
+    acl_age_s: float | None
+    acl_state: AclAge
+    acl_error_code: str
     paused_at: datetime | None
     location: str | None
     options: dict[str, Any] | None
@@ -523,10 +551,14 @@ class SourcesOut(Outgoing):
 
 
 class SyncIn(Incoming):
-    """How to sync. `dry_run` shows what would change; `confirm_deletions` allows a mass deletion."""
+    """How to sync. `dry_run` shows what would change; `confirm_deletions` allows a mass deletion.
+
+    `access_only` refreshes the permission data: it fetches, adds and deletes nothing.
+    """
 
     dry_run: bool = False
     confirm_deletions: bool = False
+    access_only: bool = False
 
 
 # --- identity, keys, directory, audit
@@ -560,7 +592,10 @@ class RuleOut(Outgoing):
 
 
 class ExplainOut(Outgoing):
-    """The rules in the order in which they are applied: deny, owner, allow."""
+    """The rules in the order in which they are applied: deny, owner, allow.
+
+    The rule outdated comes first where the permission data of the document's source are too old: nobody reads it.
+    """
 
     user_id: str
     document_id: str

@@ -19,7 +19,7 @@ from retrieval.adapters.qdrant_server import (
     QdrantServerIndex,
     connect,
 )
-from retrieval.corpus import ChunkId
+from retrieval.corpus import ChunkId, SourceId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, SparseVector, VectorIndex
 from retrieval.query import Legs, SearchFilters, SearchMode
@@ -29,7 +29,7 @@ from tests.services import servers
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 QUERY = IndexQuery(
-    access=filter_for(make_principal("ada")),
+    access=filter_for(make_principal("ada"), outdated=()),
     dense=np.asarray([1, 0, 0, 0], np.float32),
     sparse=SparseVector((10,), (1.0,)),
     depth=20,
@@ -79,7 +79,7 @@ def test_a_group_in_doubt_shuts_out_and_lets_nobody_in(index: VectorIndex) -> No
         for n, acl in enumerate(lists)
     ]
     index.upsert(points)
-    found = index.search(replace(QUERY, access=filter_for(in_doubt)))
+    found = index.search(replace(QUERY, access=filter_for(in_doubt, outdated=())))
     assert [each.chunk_id for each in found.dense] == [points[0].chunk_id]
 
 
@@ -114,8 +114,23 @@ def test_access_is_filtered(
 ) -> None:
     """A search sees what the access list allows and nothing else."""
     index.upsert([make_point(0, acl=make_acl(allow=allow, deny=deny))])
-    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups))))
+    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups), outdated=())))
     assert bool(found.dense) == bool(found.sparse) == visible
+
+
+def test_sources_whose_lists_are_too_old_take_no_place(index: VectorIndex) -> None:
+    """What is not shown now is left out by the index, so that it crowds nothing out."""
+    index.upsert([make_point(0, source_id=SourceId("old")), make_point(1)])
+    ada = make_principal("ada")
+    found = index.search(replace(QUERY, depth=1, access=filter_for(ada, outdated={"old"})))
+    assert _ids(found) == {make_point(1).chunk_id}
+
+
+def test_a_preview_is_narrowed_to_what_names_its_asker(index: VectorIndex) -> None:
+    """Both have to be named: whoever is looked at, and the owner who looks."""
+    index.upsert([make_point(0), make_point(1, acl=make_acl("bo", allow=("group:everyone",)))])
+    access = filter_for(make_principal("ada"), outdated=(), previewer=make_principal("bo", "everyone"))
+    assert _ids(index.search(replace(QUERY, depth=1, access=access))) == {make_point(1).chunk_id}
 
 
 def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorIndex) -> None:

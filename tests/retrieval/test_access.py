@@ -19,6 +19,7 @@ from retrieval.access import (
     hashed_denied,
     hashed_readers,
     narrowed,
+    owns,
     permits,
 )
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
@@ -45,8 +46,17 @@ principals = st.builds(
 @given(acls, principals)
 def test_filter_admits_what_permits_permits(acl: Acl, principal: Principal) -> None:
     """The hashed filter lets a document through exactly when the rule does."""
-    admitted = filter_for(principal).admits(hashed_readers(acl), hashed_denied(acl))
+    admitted = filter_for(principal, outdated=()).admits(hashed_readers(acl), hashed_denied(acl))
     assert admitted == permits(acl, principal)
+
+
+@given(acls, principals, principals)
+def test_a_preview_stays_within_what_its_asker_owns(acl: Acl, principal: Principal, asker: Principal) -> None:
+    """Whatever both rules let through passes the filter, and nothing of a source that is outdated does."""
+    access = filter_for(principal, outdated={"old"}, previewer=asker)
+    lists = hashed_readers(acl), hashed_denied(acl)
+    assert access.admits(*lists, "s") or not (permits(acl, principal) and owns(acl, asker))
+    assert not access.admits(*lists, "old")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +115,7 @@ def test_a_group_in_doubt_shuts_out_and_lets_nobody_in() -> None:
     )
     for acl in (allowed, denied):
         assert not permits(acl, in_doubt)
-        assert not filter_for(in_doubt).admits(hashed_readers(acl), hashed_denied(acl))
+        assert not filter_for(in_doubt, outdated=()).admits(hashed_readers(acl), hashed_denied(acl))
     assert permits(denied, make_principal("ada"))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from retrieval.access import Principal, permits
 from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import ChunkRow, DocumentRow, JobRow, SourceRow, VersionRow
+from retrieval.adapters.sql.permission_age import outdated
 from retrieval.adapters.sql.rows import (
     PASSAGES,
     acls_of,
@@ -22,7 +25,7 @@ from retrieval.adapters.sql.rows import (
     to_source,
     to_version,
 )
-from retrieval.adapters.sql.visibility import readable_by, visible_to
+from retrieval.adapters.sql.visibility import readable_by, shown_to, visible_to
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -35,7 +38,7 @@ from retrieval.corpus import (
     Version,
     document_id_for,
 )
-from retrieval.errors import NotFoundError
+from retrieval.errors import NotFoundError, PermissionsOutdatedError
 from retrieval.jobs import Job
 
 
@@ -66,20 +69,26 @@ class SourceSummary:
 class SqlCorpus:
     """The corpus as stored in SQL. Listings take a `Principal` and never show more than it may read."""
 
-    def __init__(self, database: Database) -> None:
-        """Read from this database."""
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        """Read from this database; `clock` says how old permission data are, by default the database's own."""
         self._database = database
+        self._clock = clock or database.clock()
 
     def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
         """See `retrieval.ports.CorpusReader.passages`."""
         ids = list(dict.fromkeys(chunk_ids))
         with self._database.read() as session:
-            return {passage.chunk_id: passage for passage in _live_passages(session, ids)}
+            return {passage.chunk_id: passage for passage in _live_passages(session, ids, self._clock())}
+
+    def outdated_sources(self) -> frozenset[SourceId]:
+        """See `retrieval.ports.CorpusReader.outdated_sources`."""
+        with self._database.read() as session:
+            return frozenset(SourceId(id_) for id_ in session.scalars(outdated(self._clock())))
 
     def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
         """See `retrieval.ports.CorpusReader.readable`."""
         with self._database.read() as session:
-            return _readable(session, document_ids, principal)
+            return _readable(session, document_ids, principal, self._clock())
 
     def document(self, principal: Principal, document_id: DocumentId) -> Document:
         """One document's record. A successor that the principal may not read is not named.
@@ -89,11 +98,24 @@ class SqlCorpus:
         """
         with self._database.read() as session:
             # The condition is in the query, so that a hidden document takes no longer than a missing one.
-            query = select(DocumentRow).where(DocumentRow.id == document_id, visible_to(principal))
+            visible = visible_to(principal, self._clock())
+            query = select(DocumentRow).where(DocumentRow.id == document_id, visible)
             found = _documents(session, query)
         if not found or not permits(found[0].acl, principal):
             raise NotFoundError(f"no document {document_id}")
         return self._without_hidden_successors(found, principal)[0]
+
+    def document_to_read(self, principal: Principal, document_id: DocumentId) -> Document:
+        """A document's record, for whoever is about to be shown its words. Raises `NotFoundError` like `document`.
+
+        Raises:
+            PermissionsOutdatedError: It is the principal's own, and the permission data of its source are
+                over their bound: its words are shown to nobody.
+        """
+        document = self.document(principal, document_id)
+        if document.source_id in self.outdated_sources():
+            raise PermissionsOutdatedError("the permission data of its source are older than is allowed")
+        return document
 
     def documents(
         self, principal: Principal, narrow: DocumentFilter, *, after: tuple[str, str] | None, limit: int
@@ -104,7 +126,7 @@ class SqlCorpus:
             after: Title and id of the last document of the page before, None for the first page.
             limit: Most documents to return.
         """
-        query = select(DocumentRow).where(*_conditions(principal, narrow))
+        query = select(DocumentRow).where(*_conditions(principal, narrow, self._clock()))
         if after is not None:
             query = query.where(tuple_(DocumentRow.title, DocumentRow.id) > after)
         with self._database.read() as session:
@@ -116,7 +138,7 @@ class SqlCorpus:
         unwell = DocumentRow.state.in_((DocumentState.FAILED, DocumentState.QUARANTINED))
         query = (
             select(DocumentRow)
-            .where(visible_to(principal), DocumentRow.state != DocumentState.LIVE)
+            .where(visible_to(principal, self._clock()), DocumentRow.state != DocumentState.LIVE)
             .order_by(unwell.desc(), DocumentRow.updated_at.desc(), DocumentRow.id)
             .limit(limit)
         )
@@ -141,7 +163,8 @@ class SqlCorpus:
 
     def count_by_state(self, principal: Principal, narrow: DocumentFilter) -> dict[str, int]:
         """Number of documents by state, under the same conditions as `documents`."""
-        query = select(DocumentRow.state, func.count()).where(*_conditions(principal, narrow))
+        conditions = _conditions(principal, narrow, self._clock())
+        query = select(DocumentRow.state, func.count()).where(*conditions)
         with self._database.read() as session:
             return dict(session.execute(query.group_by(DocumentRow.state)).tuples().all())
 
@@ -159,8 +182,8 @@ class SqlCorpus:
     def chunks(
         self, principal: Principal, document_id: DocumentId, *, start: int = 0, limit: int = 100
     ) -> list[Passage]:
-        """Passages of the live version from position `start` on. Raises `NotFoundError` like `document`."""
-        document = self.document(principal, document_id)
+        """Passages of the live version from position `start` on. Raises as `document_to_read`."""
+        document = self.document_to_read(principal, document_id)
         query = (
             select(ChunkRow.id)
             .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
@@ -168,7 +191,7 @@ class SqlCorpus:
             .limit(limit)
         )
         with self._database.read() as session:
-            passages = _live_passages(session, list(session.scalars(query)))
+            passages = _live_passages(session, list(session.scalars(query)), self._clock())
         readable = (passage for passage in passages if permits(passage.acl, principal))
         return sorted(readable, key=lambda passage: passage.position)
 
@@ -176,7 +199,7 @@ class SqlCorpus:
         """Sources of which the principal owns the source or may read a document, in order of name."""
         counts = (
             select(DocumentRow.source_id, DocumentRow.state, func.count())
-            .where(visible_to(principal))
+            .where(visible_to(principal, self._clock()))
             .group_by(DocumentRow.source_id, DocumentRow.state)
         )
         with self._database.read() as session:
@@ -235,7 +258,7 @@ class SqlCorpus:
             select(func.count())
             .select_from(ChunkRow)
             .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
-            .where(visible_to(principal))
+            .where(shown_to(principal, self._clock()))
         )
         with self._database.read() as session:
             return session.scalar(query) or 0
@@ -250,7 +273,7 @@ class SqlCorpus:
         With `of_everybody` every job shows; that is for administrators.
         """
         query = (
-            _jobs(principal, of_everybody=of_everybody)
+            _jobs(principal, of_everybody=of_everybody, now=self._clock())
             .where(JobRow.finished_at.is_(None))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
@@ -269,7 +292,7 @@ class SqlCorpus:
         Access:
             As for `unfinished_jobs`, also where the document was deleted meanwhile.
         """
-        query = _jobs(principal, of_everybody=of_everybody).where(JobRow.id == job_id)
+        query = _jobs(principal, of_everybody=of_everybody, now=self._clock()).where(JobRow.id == job_id)
         with self._database.read() as session:
             row = session.scalar(query)
         if row is None:
@@ -277,7 +300,7 @@ class SqlCorpus:
         return to_job(row)
 
 
-def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
+def _jobs(principal: Principal, *, of_everybody: bool, now: datetime) -> Select[JobRow]:
     query = (
         select(JobRow)
         .outerjoin(DocumentRow, DocumentRow.id == JobRow.document_id)
@@ -286,17 +309,17 @@ def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
     if of_everybody:
         return query
     mine = JobRow.requested_by.in_(principal.user_ids)
-    about_document = readable_by(principal) & (mine | DocumentRow.owner.in_(principal.user_ids))
+    about_document = readable_by(principal, now) & (mine | DocumentRow.owner.in_(principal.user_ids))
     about_source = JobRow.document_id.is_(None) & (mine | SourceRow.owner.in_(principal.user_ids))
     return query.where(about_document | about_source)
 
 
 def _readable(
-    session: Session, document_ids: Collection[DocumentId], principal: Principal
+    session: Session, document_ids: Collection[DocumentId], principal: Principal, now: datetime
 ) -> frozenset[DocumentId]:
     found: set[DocumentId] = set()
     for batch in batches(sorted(document_ids), 500):
-        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible_to(principal))
+        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible_to(principal, now))
         found.update(DocumentId(id_) for id_ in session.scalars(query))
     return frozenset(found)
 
@@ -305,8 +328,8 @@ def _present_sources() -> Select[SourceRow]:
     return select(SourceRow).where(SourceRow.removed_at.is_(None)).order_by(SourceRow.name)
 
 
-def _conditions(principal: Principal, narrow: DocumentFilter) -> list[ColumnElement[bool]]:
-    conditions = [visible_to(principal)]
+def _conditions(principal: Principal, narrow: DocumentFilter, now: datetime) -> list[ColumnElement[bool]]:
+    conditions = [visible_to(principal, now)]
     if narrow.state:
         conditions.append(DocumentRow.state == narrow.state)
     if narrow.source_id:
@@ -332,7 +355,8 @@ def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
     return [to_document(row, acls[row.id], numbers.get(row.live_version_id or "")) for row in rows]
 
 
-def _live_passages(session: Session, ids: Sequence[str]) -> list[Passage]:
-    rows = [row for batch in batches(ids, 500) for row in session.execute(PASSAGES, {"ids": batch})]
+def _live_passages(session: Session, ids: Sequence[str], now: datetime) -> list[Passage]:
+    asked = ({"ids": batch, "now": now} for batch in batches(ids, 500))
+    rows = [row for each in asked for row in session.execute(PASSAGES, each)]
     acls = acls_of(session, {row.document_id: row.owner for row in rows})
     return [to_passage(row, acls[row.document_id]) for row in rows]

@@ -68,10 +68,14 @@ class SourceRow(Table):
 
     `options` is what the connector needs beyond the location; secrets are named there, never written.
     `sync_every_s` and `next_sync_at` are the schedule, `freshness_s` the age that the owner accepts.
+    `acl_every_s` and `next_acl_at` are the schedule of its permission data, `acl_confirmed_at` when the last
+    good listing of them began, `acl_max_age_s` the age up to which they count, and `acl_valid_until` what
+    follows from the two (`retrieval.adapters.sql.permission_age` writes it): documents are shown before it only.
     A source that was removed keeps its row, because its documents' tombstones and its runs refer to it.
     """
 
     __tablename__ = "sources"
+    __table_args__ = (Index("ix_sources_acl_valid_until", "acl_valid_until"),)
 
     id: Mapped[str] = mapped_column(_Id, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -90,6 +94,12 @@ class SourceRow(Table):
     next_sync_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
     removed_at: Mapped[datetime | None]
+    acl_every_s: Mapped[int | None]
+    acl_max_age_s: Mapped[int | None]
+    acl_confirmed_at: Mapped[datetime | None]
+    acl_valid_until: Mapped[datetime | None]
+    next_acl_at: Mapped[datetime | None]
+    acl_error_code: Mapped[str] = mapped_column(default="", server_default="")
 
 
 class DocumentRow(Table):

@@ -69,8 +69,8 @@ class SqlReindexing:
         """
         now = self._clock()
         with self._database.write() as session:
-            wanted = _document_ids(session, selection, paused=False)
-            n_paused = len(_document_ids(session, selection, paused=True))
+            wanted = _document_ids(session, selection, now, paused=False)
+            n_paused = len(_document_ids(session, selection, now, paused=True))
             active = _active_jobs(session, wanted)
             due = [id_ for id_ in wanted if id_ not in active or active[id_].parameters.get(ACCESS_ONLY)]
             n_already = len(wanted) - len(due)
@@ -87,19 +87,19 @@ class SqlReindexing:
             return Requeued(to_job(run), len(due), n_already, n_paused)
 
 
-def _document_ids(session: Session, selection: Selection, *, paused: bool) -> list[str]:
+def _document_ids(session: Session, selection: Selection, now: datetime, *, paused: bool) -> list[str]:
     is_paused = SourceRow.paused_at.is_not(None) if paused else SourceRow.paused_at.is_(None)
     query = (
         select(DocumentRow.id)
         .join(SourceRow, SourceRow.id == DocumentRow.source_id)
         .where(DocumentRow.deleted_at.is_(None), SourceRow.removed_at.is_(None), is_paused)
-        .where(*_conditions(selection))
+        .where(*_conditions(selection, now))
         .order_by(DocumentRow.id)
     )
     return list(session.scalars(query))
 
 
-def _conditions(selection: Selection) -> list[ColumnElement[bool]]:
+def _conditions(selection: Selection, now: datetime) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if selection.source_id is not None:
         conditions.append(DocumentRow.source_id == selection.source_id)
@@ -110,7 +110,8 @@ def _conditions(selection: Selection) -> list[ColumnElement[bool]]:
     if selection.only_failed:
         conditions.append(DocumentRow.state.in_(_UNWELL))
     if selection.owned_by is not None:
-        conditions += [visible_to(selection.owned_by), DocumentRow.owner.in_(selection.owned_by.user_ids)]
+        owner = selection.owned_by
+        conditions += [visible_to(owner, now), DocumentRow.owner.in_(owner.user_ids)]
     return conditions
 
 

@@ -18,6 +18,7 @@ from retrieval.adapters.sql.models import (
     SourceRow,
     VersionRow,
 )
+from retrieval.adapters.sql.permission_age import of_current_lists
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -70,10 +71,14 @@ PASSAGES = (
     )
     .join(DocumentRow, OF_LIVE_VERSION)
     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
-    .where(ChunkRow.id.in_(bindparam("ids", expanding=True)), DocumentRow.deleted_at.is_(None))
+    .where(
+        ChunkRow.id.in_(bindparam("ids", expanding=True)),
+        DocumentRow.deleted_at.is_(None),
+        of_current_lists(bindparam("now")),
+    )
 )
-"""Chunks of current versions by id, with the columns that `to_passage` takes and no others: every search runs it
-for a hundred rows."""
+"""Chunks of current versions by id, as far as their permission data count at the moment `now`, with the columns
+that `to_passage` takes and no others: every search runs it for a hundred rows."""
 
 
 def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, Acl]:
@@ -120,6 +125,11 @@ def to_source(row: SourceRow) -> Source:
         next_sync_at=row.next_sync_at,
         paused_at=row.paused_at,
         removed_at=row.removed_at,
+        acl_every_s=row.acl_every_s,
+        acl_max_age_s=row.acl_max_age_s,
+        acl_confirmed_at=row.acl_confirmed_at,
+        next_acl_at=row.next_acl_at,
+        acl_error_code=row.acl_error_code,
     )
 
 

@@ -94,11 +94,16 @@ def sync_source(
 ) -> schemas.AcceptedOut:
     """Bring the catalogue up to a source's present listing. For its owner.
 
-    With `dry_run` nothing changes: the job's report names under `diff` what would.
+    With `dry_run` nothing changes: the job's report names under `diff` what would. With `access_only` the access
+    lists of the listing are put in force, and nothing else is done.
     """
     how = body or schemas.SyncIn()
     job = Sources(desk).sync(
-        caller, SourceId(source_id), dry_run=how.dry_run, confirm_deletions=how.confirm_deletions
+        caller,
+        SourceId(source_id),
+        dry_run=how.dry_run,
+        confirm_deletions=how.confirm_deletions,
+        access_only=how.access_only,
     )
     return accepted_out(job)
 

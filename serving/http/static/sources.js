@@ -64,6 +64,8 @@ function badges(source) {
   return [
     source.paused_at ? h("span", { class: "badge warn" }, "Paused") : null,
     source.overdue ? h("span", { class: "badge bad" }, "Overdue") : null,
+    source.acl_state === "outdated" ? h("span", { class: "badge bad" }, "Shown to nobody") : null,
+    source.acl_state === "ageing" ? h("span", { class: "badge warn" }, "Permissions ageing") : null,
   ];
 }
 
@@ -76,9 +78,17 @@ function facts(source) {
     source.is_read ? ["Age", `${source.age_s === null ? "never synced" : span(source.age_s)}${target}`] : null,
     source.sync_every_s ? ["Synced every", span(source.sync_every_s)] : null,
     source.next_sync_at ? ["Next sync", moment(source.next_sync_at)] : null,
+    source.is_read ? ["Permissions", permissions(source)] : null,
+    source.acl_every_s ? ["Refreshed every", span(source.acl_every_s)] : null,
     ["Owner", source.owner],
     source.location ? ["Location", source.location] : null,
   ].filter(Boolean);
+}
+
+/** How old it is what the desk knows of who may read what. */
+function permissions(source) {
+  const bound = source.acl_max_age_s ? ` (at most ${span(source.acl_max_age_s)})` : "";
+  return (source.acl_age_s === null ? "never confirmed" : `${span(source.acl_age_s)} old`) + bound;
 }
 
 function span(seconds) {

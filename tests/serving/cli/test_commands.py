@@ -91,6 +91,13 @@ def test_a_user_sees_only_what_it_may_read(refdesk: Refdesk, refdesk_json: Refde
     assert "90210" not in refdesk("ask", question, "-u", "bob").output
     assert "bob may not read it." in refdesk("access", "explain", "bob", "secret/salaries.txt").stdout
     assert "bob may read it." in refdesk("access", "explain", "bob", "travel.md").stdout
+    seen = refdesk("preview", "bob", "hotel", "rooms")
+    assert seen.stderr.startswith("Preview: what bob would find in everything that bob may read.")
+    assert " 1. Travel › Hotels" in seen.stdout
+    assert "90210" not in refdesk("preview", "bob", "salary of the chief executive").stdout
+    assert refdesk("preview", "nobody", "hotel").stderr.startswith(
+        "unknown_user: the directory does not know"
+    )
 
 
 def test_groups_and_other_ids_are_looked_after(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
