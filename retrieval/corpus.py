@@ -216,8 +216,8 @@ class Source:
             return AclAge.CURRENT
         if ends_at <= now:
             return AclAge.OUTDATED
-        left_s = (ends_at - now).total_seconds()
-        return AclAge.AGEING if left_s <= (1 - _AGEING_FROM) * self.acl_max_age_s else AclAge.CURRENT
+        age_s = self.acl_max_age_s - (ends_at - now).total_seconds()
+        return AclAge.AGEING if age_s >= _AGEING_FROM * self.acl_max_age_s else AclAge.CURRENT
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether its documents may be older than the owner accepts."""
