@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal, NewType
 
 from retrieval.access import Acl
+from retrieval.labels import Label, Labelled
 
 SourceId = NewType("SourceId", str)
 DocumentId = NewType("DocumentId", str)
@@ -70,6 +71,7 @@ class Passage:
         page: Page or slide number from 1, None where the format has none.
         context: What the passage needs to be understood but does not contain, for example a table's
             header row; empty otherwise. Indexed with the text, never quoted.
+        labels: Of the document, as committed when the passage was read.
     """
 
     chunk_id: ChunkId
@@ -93,6 +95,7 @@ class Passage:
     modified_at: datetime
     superseded_by: DocumentId | None
     acl: Acl
+    labels: frozenset[Label] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ class Source:
         next_sync_at: When the schedule syncs next.
         paused_at: Since when syncing and indexing of the source are held, None when they are not.
         removed_at: Since when it is no more; only work that tidies up after it still sees it.
+        labels: Labels that each of its documents has.
     """
 
     id: SourceId
@@ -158,6 +162,7 @@ class Source:
     next_sync_at: datetime | None = None
     paused_at: datetime | None = None
     removed_at: datetime | None = None
+    labels: frozenset[Label] = frozenset()
 
     @property
     def is_read(self) -> bool:
@@ -188,6 +193,7 @@ class Document:
         live_version: Number of the version that readers see, None before the first one.
         superseded_by: External id of the document that replaces this one, empty when it is current.
         parent_id: The document that this one was found in (a mail's attachment, an archive's file).
+        labelled: Its labels with their origins, in order.
     """
 
     id: DocumentId
@@ -216,6 +222,12 @@ class Document:
     updated_at: datetime
     deleted_at: datetime | None
     parent_id: DocumentId | None = None
+    labelled: tuple[Labelled, ...] = ()
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Its labels, wherever they come from."""
+        return frozenset(each.label for each in self.labelled)
 
 
 @dataclass(frozen=True, slots=True)

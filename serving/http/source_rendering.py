@@ -41,6 +41,7 @@ def source_out(
         options=dict(source.options) if can_manage else None,
         acl=acl_out(source.default_acl) if can_manage else None,
         explanation=explanation_out(explanation),
+        labels=sorted(source.labels),
     )
 
 

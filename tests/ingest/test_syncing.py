@@ -13,6 +13,10 @@ from tests.make import NOON, make_acl, make_listed
 SOURCE = Source(SourceId("s"), "s", "folder", "/x", make_acl("olga"), NOON)
 
 
+def _never(*_: object) -> bool:
+    return False
+
+
 def _known(**fields: object) -> Known:
     values: dict[str, object] = {
         "document_id": DocumentId("d"),
@@ -26,6 +30,8 @@ def _known(**fields: object) -> Known:
         "acl_is_manual": False,
         "deleted_at": None,
         "needs_retry": False,
+        "labelled": (),
+        "modified_at": NOON,
     }
     return Known(**{**values, **fields})  # type: ignore[arg-type]  # overrides by name
 
@@ -49,14 +55,14 @@ def test_each_listed_document_is_in_one_class(
 ) -> None:
     """What changed decides what is done, and an access list alone never causes parsing."""
     before = {} if known is None else {"a.md": known}
-    counts = diff_listing([listed], before, SOURCE, retry_failed=True).counts()
+    counts = diff_listing([listed], before, SOURCE, retry_failed=True, is_over=_never).counts()
     assert counts == {**dict.fromkeys(counts, 0), where: 1}
 
 
 def test_missing_documents_are_deleted() -> None:
     """What the listing lacks is gone; what was deleted before is not deleted again."""
     known = {"a.md": _known(), "old.md": _known(), "older.md": _known(deleted_at=NOON)}
-    diff = diff_listing([make_listed()], known, SOURCE, retry_failed=False)
+    diff = diff_listing([make_listed()], known, SOURCE, retry_failed=False, is_over=_never)
     assert diff.deleted == (known["old.md"],)
 
 

@@ -14,12 +14,14 @@ from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql import jobs, recovery
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.labels import write_source_labels
 from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow, VersionRow
 from retrieval.adapters.sql.pauses import source_of_job
 from retrieval.adapters.sql.rows import to_job, to_source
 from retrieval.corpus import DocumentId, DocumentState, Source, SourceId
 from retrieval.errors import ConflictError, NotFoundError
 from retrieval.jobs import Job, JobKind, JobState
+from retrieval.labels import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class SourceChange:
         sync_every_s: Seconds between scheduled syncs, 0 for no schedule.
         freshness_s: Age in seconds that its owner accepts, 0 for any.
         paused: Whether syncing and indexing are held.
+        labels: Labels that each of its documents has; they count from the next request on.
     """
 
     name: str | None = None
@@ -37,6 +40,7 @@ class SourceChange:
     sync_every_s: int | None = None
     freshness_s: int | None = None
     paused: bool | None = None
+    labels: tuple[Label, ...] | None = None
 
 
 class SqlSources:
@@ -58,8 +62,9 @@ class SqlSources:
         allow: Collection[PrincipalId] = (),
         deny: Collection[PrincipalId] = (),
         options: Mapping[str, Any] | None = None,
+        labels: Collection[Label] = (),
     ) -> Source:
-        """Add a source. Its lists apply to documents for which the source itself states none.
+        """Add a source. Its lists apply to documents for which the source itself states none, its labels to all.
 
         The id of a source that was removed can be used again; its documents come back when it lists them.
 
@@ -77,6 +82,7 @@ class SqlSources:
             row.allow, row.deny, row.options = sorted(allow), sorted(deny), dict(options or {})
             row.created_at, row.removed_at = self._clock(), None
             session.flush()
+            _label(session, row, labels)
             return to_source(row)
 
     def change(self, source_id: SourceId, change: SourceChange) -> Source:
@@ -105,6 +111,8 @@ class SqlSources:
                 if not change.paused:
                     _wake(session, source_id, now)
             session.flush()
+            if change.labels is not None:
+                _label(session, row, change.labels)
             return to_source(row)
 
     def remove(self, source_id: SourceId, *, requested_by: str) -> tuple[Job, list[DocumentId]]:
@@ -180,6 +188,11 @@ def _present(session: Session, source_id: SourceId) -> SourceRow:
     if row is None or row.removed_at is not None:
         raise NotFoundError(f"no source {source_id}")
     return row
+
+
+def _label(session: Session, row: SourceRow, labels: Collection[Label]) -> None:
+    write_source_labels(session, row.id, labels)
+    session.refresh(row, ["labels"])
 
 
 def _is_taken(session: Session, name: str, *, apart_from: SourceId) -> bool:
