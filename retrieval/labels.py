@@ -99,9 +99,10 @@ class Keeping:
 
     Attributes:
         classes: Its classes of retention, in order; mostly one.
-        until: When its period ends, None where no period is known; the longest counts of several.
+        until: When its period ends, None for never: it has no class, or one that nobody gave a period. Of
+            several classes the longest counts.
         is_held: Whether a hold stops the period from ending.
-        unknown: Those of its classes that have no period. With one of them it is kept for good.
+        unknown: Those of its classes that have no period.
     """
 
     classes: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ class Keeping:
     @property
     def ends_at(self) -> datetime | None:
         """From when on it is not served any more, None for never."""
-        return None if self.is_held or self.unknown else self.until
+        return None if self.is_held else self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,9 @@ class Retention:
     def keeping(self, labels: Collection[Label], modified_at: datetime) -> Keeping:
         """How long a document with these labels is kept that its source last changed at a moment."""
         classes = tuple(sorted(each.removeprefix(RETENTION) for each in labels if each.startswith(RETENTION)))
-        known = [self.periods[name] for name in classes if name in self.periods]
-        return Keeping(
-            classes=classes,
-            until=modified_at + max(known) if known else None,
-            is_held=HOLD in labels,
-            unknown=tuple(name for name in classes if name not in self.periods),
-        )
+        unknown = tuple(name for name in classes if name not in self.periods)
+        ends = [modified_at + self.periods[name] for name in classes if not unknown]
+        return Keeping(classes, max(ends, default=None), HOLD in labels, unknown)
 
     def is_over(self, labels: Collection[Label], modified_at: datetime, now: datetime) -> bool:
         """Whether the document's period has ended."""

@@ -16,12 +16,15 @@ from serving.cli.shape import Duration, ExampleCommand, span, wait_option
 from serving.cli.waiting import failures_of, outcome_of, wait_for_run
 
 _EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_SIGNS = {"added": "+", "modified": "~", "touched": "=", "deleted": "-"}
+_SIGNS = {"added": "+", "modified": "~", "touched": "=", "deleted": "-", "expired": "x"}
 
 _option = click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="For the connector; VALUE may be JSON."
 )
 _every = click.option("--every", type=Duration(), help="Sync by itself this often: 15m, 6h, 1d; off: never.")
+_labels = click.option(
+    "--label", "labels", multiple=True, help="Label of all its documents (no-ai, …); may be repeated."
+)
 _freshness = click.option("--freshness", type=Duration(), help="Age that is accepted: 2h, 1d; off: any.")
 
 
@@ -63,6 +66,7 @@ def sources(context: click.Context, as_json: bool, connection: Connection) -> No
 @_option
 @_every
 @_freshness
+@_labels
 @click.option("--watch", is_flag=True, help="Take a folder's changes in at once, while the desk runs.")
 @click.option("--id", "source_id", default="", help="Id to use; one is made when left out.")
 @click.option("--allow", multiple=True, help="Group (or user:ID) that may read; may be repeated.")
@@ -79,6 +83,7 @@ def add_source(
     options: tuple[str, ...],
     every: int | None,
     freshness: int | None,
+    labels: tuple[str, ...],
     watch: bool,
     source_id: str,
     allow: tuple[str, ...],
@@ -99,6 +104,7 @@ def add_source(
         "location": str(folder.absolute()) if folder else location,
         "acl": {"allow": list(allow), "deny": list(deny)},
         "options": {**_options(options), **({"watch": True} if watch else {})},
+        "labels": list(labels),
     }
     with open_api(connection, create=True) as api:
         made = api.post("sources", body=body)
@@ -143,6 +149,7 @@ def show_source(source: str, as_json: bool, connection: Connection) -> None:
 @_option
 @_every
 @_freshness
+@_labels
 @json_option
 @connected
 def set_source(
@@ -151,11 +158,17 @@ def set_source(
     options: tuple[str, ...],
     every: int | None,
     freshness: int | None,
+    labels: tuple[str, ...],
     as_json: bool,
     connection: Connection,
 ) -> None:
-    """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away."""
+    """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away.
+
+    With --label these become the labels of all its documents; --label none takes them away.
+    """
     body: dict[str, Any] = _times(every, freshness)
+    if labels:
+        body["labels"] = [] if labels == ("none",) else list(labels)
     if name is not None:
         body["name"] = name
     with open_api(connection) as api:
