@@ -491,7 +491,10 @@ def open_to_all(path: str) -> Surface:
 
 
 def index(judge: Judge) -> None:
-    """Both legs of the index itself, without the second check, give exactly the passages that may be read."""
+    """Both legs of the index itself, without the second check, give exactly the passages that may be read.
+
+    Of periods it knows nothing: what has ended stays there until it is swept away.
+    """
     if not judge.world.is_in_step:
         return
     person, paper = judge.viewer.person, _any_paper(judge)
@@ -513,8 +516,9 @@ def index(judge: Judge) -> None:
         {judge.world.chunks[each.chunk_id][0] for each in leg if each.chunk_id in judge.world.chunks}
         for leg in (legs.dense, legs.sparse)
     )
-    judge.listing(dense, _live(judge))
-    judge.listing(sparse, _live(judge), whole=False)
+    ended = {each.document_id for each in _papers(judge) if judge.world.organisation.has_ended(each)}
+    judge.listing(dense - ended, _live(judge))
+    judge.listing(sparse - ended, _live(judge), whole=False)
 
 
 SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
