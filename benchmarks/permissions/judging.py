@@ -99,15 +99,16 @@ class Judge:
 
     def _sight_of(self, person: str, by_prompt: bool) -> Sight:
         papers = self.world.organisation.readable(person)
-        if by_prompt:
-            papers = list(filter(self.world.organisation.may_be_prompted, papers))
         ids = {paper.document_id for paper in papers}
+        if by_prompt:  # a successor is named, whether or not it may be answered from
+            papers = list(filter(self.world.organisation.may_be_prompted, papers))
+        quotable = {paper.document_id for paper in papers}
         told = "\n".join(self._told_of(paper, ids) for paper in papers)
         live = set(self.world.live_versions.values())
         chunks = {
             id_
             for id_, (document, version) in self.world.chunks.items()
-            if document in ids and version in live
+            if document in quotable and version in live
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
