@@ -38,6 +38,8 @@ class Principal:
         scopes: What the credential may be used for, for example `search` or `documents:write`.
         acted_by: Whose service key asks on this user's behalf; empty when the user itself asks.
         aliases: Other ids that are linked to the user: what is theirs is the user's too.
+        deny_only: Groups that the user may or may not be in, because nobody listed their members for certain.
+            They count where a list denies, and nowhere else.
     """
 
     user_id: UserId
@@ -45,6 +47,7 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     acted_by: UserId = UserId("")
     aliases: frozenset[UserId] = frozenset()
+    deny_only: frozenset[PrincipalId] = frozenset()
 
     @property
     def acting_for(self) -> bool:
@@ -57,9 +60,14 @@ class Principal:
         return self.aliases | {self.user_id}
 
     @property
-    def ids(self) -> frozenset[PrincipalId]:
-        """Every principal id that an access list may name to reach this principal."""
+    def allow_ids(self) -> frozenset[PrincipalId]:
+        """Every principal id that an access list may name to let this principal in."""
         return self.groups | {EVERYONE, *(user_principal(user_id) for user_id in self.user_ids)}
+
+    @property
+    def deny_ids(self) -> frozenset[PrincipalId]:
+        """Every principal id that an access list may name to shut this principal out: never fewer."""
+        return self.allow_ids | self.deny_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +90,16 @@ class AccessFilter:
     """The index condition for one principal. Made by `filter_for` only; there is no "everything" value.
 
     Attributes:
-        principals: Hashes of the principal's ids: a point is visible when its `readers` contain one of
-            them and its `denied` contain none.
+        allow: Hashes of `Principal.allow_ids`: a visible point's `readers` contain one of them.
+        deny: Hashes of `Principal.deny_ids`: a visible point's `denied` contain none of them.
     """
 
-    principals: frozenset[int] = field(repr=False)
+    allow: frozenset[int] = field(repr=False)
+    deny: frozenset[int] = field(repr=False)
 
     def admits(self, readers: Iterable[int], denied: Iterable[int]) -> bool:
         """Whether a point with these hashed lists passes; what an index adapter has to implement."""
-        return not self.principals.isdisjoint(readers) and self.principals.isdisjoint(denied)
+        return not self.allow.isdisjoint(readers) and self.deny.isdisjoint(denied)
 
 
 def source_of(group: PrincipalId) -> str:
@@ -106,10 +115,9 @@ def user_principal(user_id: UserId) -> PrincipalId:
 
 def permits(acl: Acl, principal: Principal) -> bool:
     """Whether the principal may read a document with this access list."""
-    ids = principal.ids
-    if not ids.isdisjoint(acl.deny):
+    if not principal.deny_ids.isdisjoint(acl.deny):
         return False
-    return acl.owner in principal.user_ids or not ids.isdisjoint(acl.allow)
+    return acl.owner in principal.user_ids or not principal.allow_ids.isdisjoint(acl.allow)
 
 
 def narrowed(acl: Acl, bound: Acl) -> Acl:
@@ -140,7 +148,8 @@ def common(acl: Acl, other: Acl) -> Acl:
 
 def filter_for(principal: Principal) -> AccessFilter:
     """The same rule as `permits`, as a condition that an index can evaluate."""
-    return AccessFilter(frozenset(hash_principal(principal_id) for principal_id in principal.ids))
+    allow = frozenset(hash_principal(id_) for id_ in principal.allow_ids)
+    return AccessFilter(allow, allow | {hash_principal(id_) for id_ in principal.deny_only})
 
 
 def hash_principal(principal_id: PrincipalId) -> int:

@@ -398,5 +398,6 @@ def _outcome(answer: Answer, draft: _Draft) -> dict[str, object]:
 
 def _cache_salt(question: Question) -> str:
     """Separates prefix caches of askers who may read different documents; tells nothing about them."""
-    readers = ",".join(sorted(question.principal.ids))
+    principal = question.principal
+    readers = "|".join(",".join(sorted(ids)) for ids in (principal.allow_ids, principal.deny_only))
     return hashlib.sha256(readers.encode()).hexdigest()[:32]

@@ -8,11 +8,13 @@ from typing import Any
 from retrieval.access import EVERYONE, Principal, PrincipalId, UserId
 from retrieval.adapters.sql.directory import User, UserChange
 from retrieval.adapters.sql.groups import Group, GroupChange, SqlGroups
+from retrieval.adapters.sql.importing import Imported, ListedGroup, ListedUser, SqlImporting
 from retrieval.adapters.sql.links import MAIL, Link, SqlLinks
 from retrieval.errors import ConflictError, InvalidQueryError
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.documents import named_principals
+from serving.importing import check_agreement
 
 _MAX_ID_CHARS = 255
 _MAX_NAMED = 100
@@ -123,6 +125,30 @@ class Directory:
     ) -> list[PrincipalId]:
         """Direct members of a group, in order of id. Raises `NotFoundError` for no such group."""
         return self._groups.members(group_id, after=after, limit=limit)
+
+    def bring_in(
+        self,
+        principal: Principal,
+        users: Collection[ListedUser],
+        groups: Collection[ListedGroup],
+        *,
+        dry_run: bool,
+        request_id: str,
+    ) -> Imported:
+        """Import a list of users and groups, all of it or nothing; whom it does not name stays.
+
+        Raises:
+            InvalidQueryError: The list says two things of one user, group or membership.
+            ConflictError: Somebody would shut themselves out.
+            IdentityTakenError: A user's id is another id of somebody.
+            GroupsTooDeepError: A group would lie too deep.
+        """
+        check_agreement(users, groups)
+        for user in users:
+            self._refuse_own_end(principal, user.id, UserChange(is_disabled=user.is_disabled))
+        importing = SqlImporting(self._desk.database, utc_now)
+        by = principal.user_id
+        return importing.run(users, groups, principal=by, request_id=request_id, dry_run=dry_run)
 
     def create_group(
         self, principal: Principal, group_id: PrincipalId, change: GroupChange, *, request_id: str

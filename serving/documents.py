@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
-from retrieval.adapters.sql.directory import Standing
 from retrieval.adapters.sql.expiry import Expiring, SqlExpiry
 from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
@@ -107,6 +106,8 @@ class AccessExplanation:
     Attributes:
         is_known: Whether the directory knows the user and has not disabled it. Of others it knows no groups:
             what a token says of their groups counts once they ask.
+        principals: What lets the user in where a list names it, and shuts out where one denies it.
+        deny_only: Groups that only shut out: nobody knows for certain who is in them.
     """
 
     user_id: UserId
@@ -114,6 +115,7 @@ class AccessExplanation:
     may_read: bool
     is_known: bool
     principals: tuple[PrincipalId, ...]
+    deny_only: tuple[PrincipalId, ...]
     rules: tuple[Rule, ...]
 
 
@@ -318,10 +320,10 @@ class Documents:
             else self._managed(principal, document_id)
         )
         if asks_about_self:
-            standing = Standing(principal.user_id, True, False, principal.groups, principal.aliases)
-        else:
-            standing = self._desk.directory.standing_of(user_id)
-        return _explain(document, standing.principal(), standing)
+            return _explain(document, principal, is_known=True, is_disabled=False)
+        standing = self._desk.directory.standing_of(user_id)
+        known, disabled = standing.may_come_in, standing.is_disabled
+        return _explain(document, standing.principal(), is_known=known, is_disabled=disabled)
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -356,10 +358,12 @@ def _named(name: str) -> PrincipalId:
     return PrincipalId(name if kind in ("user", "group") else f"group:{name}")
 
 
-def _explain(document: Document, principal: Principal, standing: Standing) -> AccessExplanation:
+def _explain(
+    document: Document, principal: Principal, *, is_known: bool, is_disabled: bool
+) -> AccessExplanation:
     """`access.permits`, spelt out. A disabled user may not come in; an unknown one may, by a key or a sign-in."""
-    ids, acl = principal.ids, document.acl
-    denied = tuple(sorted(ids & acl.deny))
+    ids, acl = principal.allow_ids, document.acl
+    denied = tuple(sorted(principal.deny_ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
     owned = (user_principal(acl.owner),) if acl.owner in principal.user_ids else ()
     found = [Rule("deny", bool(denied), denied, False)]
@@ -369,8 +373,9 @@ def _explain(document: Document, principal: Principal, standing: Standing) -> Ac
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not standing.is_disabled,
-        is_known=standing.is_known and not standing.is_disabled,
-        principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
+        may_read=permits(acl, principal) and not is_disabled,
+        is_known=is_known,
+        principals=(*sorted(ids - {EVERYONE}), EVERYONE),
+        deny_only=tuple(sorted(principal.deny_only - ids)),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
     )

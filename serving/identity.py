@@ -191,6 +191,15 @@ def check_identity(settings: Settings) -> None:
                 )
 
 
+def vouches_for(settings: Settings) -> frozenset[str]:
+    """What qualifies groups of which the provider or the proxy says who is in them: the directory need not know."""
+    if settings.identity == "oidc" and settings.oidc_groups_claim:
+        return frozenset((settings.oidc_name,))
+    if settings.identity == "proxy" and settings.proxy_groups_header:
+        return frozenset((_PROXY_NAME,))
+    return frozenset()
+
+
 def rights_of(settings: Settings) -> Rights:
     """What people may do who come in without an API key.
 

@@ -57,8 +57,9 @@ class Provisioning:
             IdentityTakenError: The subject that the settings say is this user's is somebody else's.
         """
         change = _change(user, is_disabled=user.is_active is False)
-        self._note("scim.user_create", principal, request_id, {"login": user.user_name, **_told(change)})
-        made, left_out = self._stored.create_user(change, self._subjects(user, None))
+        user_id = self._stored.id_for(change)
+        self._note("scim.user_create", principal, request_id, {"user_id": user_id, **_told(change)})
+        made, left_out = self._stored.create_user(user_id, change, self._subjects(user, None))
         _warn(made, left_out, request_id)
         return made
 

@@ -10,8 +10,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval.access import Acl, Principal
+from retrieval.access import Acl, Principal, PrincipalId, source_of
 from retrieval.adapters.sql.corpus import SourceSummary
+from retrieval.adapters.sql.groups import SqlGroups
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SourceChange, SqlSources
 from retrieval.corpus import SOURCE_KINDS, Source, SourceId, pushed_key
@@ -21,6 +22,7 @@ from retrieval.labels import Label
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain_source
+from serving.identity import vouches_for
 from serving.jobs import FollowedJob, followed
 from serving.scopes import is_admin
 
@@ -199,6 +201,25 @@ class Sources:
         """Syncs of a source, newest first. Their counts cover all its documents. Raises as `sync`."""
         source = self.managed(principal, source_id)
         return followed(self._desk, self._desk.jobs.jobs_of(source_id=source.id, limit=limit))
+
+    def unknown_groups(
+        self, principal: Principal, sources: Sequence[Source]
+    ) -> dict[SourceId, tuple[PrincipalId, ...]]:
+        """Groups that lists of a source's documents name and nobody knows, in order; sources without are left out.
+
+        Access:
+            Only of sources that the principal may manage.
+        """
+        managed = {source.id for source in sources if self.may_manage(principal, source)}
+        if not managed:
+            return {}
+        vouched = vouches_for(self._desk.settings)
+        found = {
+            source_id: tuple(sorted(group for group in groups if source_of(group) not in vouched))
+            for source_id, groups in SqlGroups(self._desk.database, utc_now).unknown_by_source().items()
+            if source_id in managed
+        }
+        return {source_id: groups for source_id, groups in found.items() if groups}
 
     def may_manage(self, principal: Principal, source: Source) -> bool:
         """Whether the principal may sync a source and see where it comes from."""

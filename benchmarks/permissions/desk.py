@@ -22,7 +22,8 @@ from retrieval.access import Acl, Principal, PrincipalId, UserId
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.adapters.folder_blobs import FolderBlobs
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.models import MembershipRow, UserRow
+from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
+from retrieval.adapters.sql.models import UserRow
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.corpus import DocumentState, JobId, SourceId
@@ -148,9 +149,21 @@ class Bench:
             session.get_one(UserRow, user_id).disabled_at = disabled_at
 
     def nest(self, inner: str, outer: str) -> None:
-        """Make a group a member of another one."""
-        with self.desk.database.write() as session:
-            session.add(MembershipRow(group_id=f"group:{outer}", member_id=f"group:{inner}"))
+        """Make a group a member of another one. Raises `GroupsTooDeepError`."""
+        self.in_group(f"group:{inner}", outer)
+
+    def in_group(self, member: str, group: str, *, is_in: bool = True) -> None:
+        """Put a member, with its prefix, into a group, or take it out. Raises `GroupsTooDeepError`."""
+        id_, members = PrincipalId(f"group:{group}"), frozenset({PrincipalId(member)})
+        groups = SqlGroups(self.desk.database, utc_now)
+        if groups.unknown([id_]):
+            groups.create(id_, GroupChange())
+        groups.change(id_, GroupChange(add=members) if is_in else GroupChange(remove=members))
+
+    def doubt(self, group: str, *, is_in_doubt: bool) -> None:
+        """Let the source of a group fail to list its members since long ago, or list them all again."""
+        long_ago = SqlGroups(self.desk.database, lambda: utc_now() - 2 * INCOMPLETE_GRACE)
+        long_ago.change(PrincipalId(f"group:{group}"), GroupChange(is_complete=not is_in_doubt))
 
     def key(self, user_id: str, scopes: frozenset[str]) -> str:
         """A new API key, as its holder shows it."""

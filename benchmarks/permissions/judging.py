@@ -76,7 +76,7 @@ class Judge:
         self.known_ids: set[str] = set()
         self.askers: dict[str, str] = {}
         self.said: defaultdict[str, list[str]] = defaultdict(list)
-        self.salts: dict[str, frozenset[str]] = {}
+        self.salts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
 
     def turn(self) -> None:
         """Something happened: what may be told has to be found out anew."""
@@ -131,7 +131,9 @@ class Judge:
         paper = self.paper(job.document_id)
         if paper is None:
             return job.requested_by == person
-        return person in (job.requested_by, paper.owner) and self.world.organisation.admitted(person, paper)
+        organisation = self.world.organisation
+        concerned = job.requested_by == person or organisation.owns(person, paper)
+        return concerned and organisation.admitted(person, paper)
 
     def paper(self, document_id: str | None) -> Paper | None:
         """The paper of this id."""

@@ -37,19 +37,25 @@ class Mutant:
 
 
 _ACCESS, _SQL = "retrieval.access", "retrieval.adapters.sql"
+_AROUND = f"{_SQL}.groups:groups_around"
 _CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:readable_by"
 
 MUTANTS: dict[str, Mutant] = {
     # the rule
-    "deny ignored": Mutant(f"{_ACCESS}:permits", "if not ids.isdisjoint(acl.deny):", "if False:"),
-    "owner and allowed": Mutant(f"{_ACCESS}:permits", " or not ids", " and not ids"),
-    "owner forgotten": Mutant(f"{_ACCESS}:permits", "acl.owner == principal.user_id or ", ""),
+    "deny ignored": Mutant(
+        f"{_ACCESS}:permits", "if not principal.deny_ids.isdisjoint(acl.deny):", "if False:"
+    ),
+    "deny by certain groups only": Mutant(f"{_ACCESS}:permits", "principal.deny_ids", "principal.allow_ids"),
+    "groups in doubt let in": Mutant(f"{_ACCESS}:permits", "principal.allow_ids", "principal.deny_ids"),
+    "owner and allowed": Mutant(f"{_ACCESS}:permits", " or not principal", " and not principal"),
+    "owner forgotten": Mutant(f"{_ACCESS}:permits", "acl.owner in principal.user_ids or ", ""),
     "owner beats deny": Mutant(
         f"{_ACCESS}:permits", "acl.deny):", "acl.deny) and acl.owner != principal.user_id:"
     ),
     "everybody reads": Mutant(f"{_ACCESS}:permits", "return acl.owner", "return True or acl.owner"),
-    "groups forgotten": Mutant(f"{_ACCESS}:Principal.ids", "self.groups | ", ""),
+    "groups forgotten": Mutant(f"{_ACCESS}:Principal.allow_ids", "self.groups | ", ""),
     "user named like a group": Mutant(f"{_ACCESS}:user_principal", 'f"user:', 'f"group:'),
+    "other ids dropped": Mutant(f"{_ACCESS}:Principal.user_ids", "self.aliases | ", ""),
     # the index
     "everybody hashes alike": Mutant(f"{_ACCESS}:hash_principal", "return int", "return 1 or int"),
     "index hears of no deny": Mutant(f"{_ACCESS}:hashed_denied", "for p in acl.deny", "for p in ()"),
@@ -58,11 +64,17 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no readers in the filter": Mutant(
         "retrieval.adapters.qdrant_points:must",
-        'yield AnyOf("readers", tuple(sorted(access.principals)))',
+        'yield AnyOf("readers", tuple(sorted(access.allow)))',
         "yield from ()",
     ),
     "no deny in the filter": Mutant(
-        "retrieval.adapters.qdrant_points:must_not", "tuple(sorted(access.principals))", "(0,)"
+        "retrieval.adapters.qdrant_points:must_not", "tuple(sorted(access.deny))", "(0,)"
+    ),
+    "index hears of no doubt": Mutant(
+        f"{_ACCESS}:filter_for", "for id_ in principal.deny_only", "for id_ in ()"
+    ),
+    "index lets in on doubt": Mutant(
+        f"{_ACCESS}:filter_for", "for id_ in principal.allow_ids", "for id_ in principal.deny_ids"
     ),
     "engine is given no deny": Mutant(
         "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.search",
@@ -82,10 +94,10 @@ MUTANTS: dict[str, Mutant] = {
         "retrieval.search:_naming", "if hit.passage.superseded_by is None", "if True"
     ),
     # listings
-    "listing without deny": Mutant(_SEEN, '~named("deny"),', ""),
-    "listing without owner": Mutant(
-        _SEEN, 'or_(DocumentRow.owner == principal.user_id, named("allow"))', 'named("allow")'
-    ),
+    "listing without deny": Mutant(_SEEN, '~named("deny", principal.deny_ids),', ""),
+    "listing without doubt": Mutant(_SEEN, "principal.deny_ids", "principal.allow_ids"),
+    "listing by one id": Mutant(_SEEN, "sorted(principal.user_ids)", "[principal.user_id]"),
+    "listing without owner": Mutant(_SEEN, "or_(is_owner, ", "or_("),
     "listing with or": Mutant(_SEEN, "return and_(", "return or_("),
     "deny counts as allow": Mutant(_SEEN, "AclEntryRow.effect == effect,", ""),
     "anybody's list": Mutant(_SEEN, "AclEntryRow.document_id == DocumentRow.id,", ""),
@@ -105,7 +117,7 @@ MUTANTS: dict[str, Mutant] = {
         f"{_CORPUS}.sources", ".where(self._presence.visible_to(principal))", ""
     ),
     "every source shown": Mutant(
-        f"{_CORPUS}.sources", "if row.id in by_source or row.owner == principal.user_id", ""
+        f"{_CORPUS}.sources", "if row.id in by_source or row.owner in principal.user_ids", ""
     ),
     "jobs of hidden documents": Mutant(f"{_SQL}.corpus:_jobs", "readable_by(principal) & (mine", "(mine"),
     "jobs of everybody": Mutant(f"{_SQL}.corpus:_jobs", "if of_everybody:", "if True:"),
@@ -182,26 +194,65 @@ MUTANTS: dict[str, Mutant] = {
     # who asks
     "stale groups": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
-        "return Standing(True, False, _all_groups(session, user_principal(user_id)))",
-        "return self.__dict__.setdefault(user_id, Standing(True, False, _all_groups(session, "
-        "user_principal(user_id))))",
+        "return Standing(found, True, False, around.certain, aliases, around.deny_only)",
+        "return self.__dict__.setdefault(user_id, Standing(found, True, False, around.certain, aliases, "
+        "around.deny_only))",
     ),
-    "nested groups ignored": Mutant(f"{_SQL}.directory:_all_groups", "range(_MAX_GROUP_DEPTH)", "range(1)"),
+    "stale other ids": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of",
+        "aliases = aliases_of(session, found)",
+        "aliases = self.__dict__.setdefault(found, aliases_of(session, found))",
+    ),
+    "other ids are nobody's": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of",
+        "UserId(linked_user(session, user_id) or user_id)",
+        "user_id",
+    ),
+    "ended ids count": Mutant(f"{_SQL}.links:aliases_of", ", IdentityRow.ended_at.is_(None)", ""),
+    "groups that list other ids forgotten": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of", "for each in (found, *aliases)", "for each in (found,)"
+    ),
+    "unknown user in groups": Mutant(_AROUND, ", MembershipRow.member_id.not_in(sorted(doubtful))", ""),
+    "unknown user escapes": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of", "doubtful=[user_principal(found)]", "doubtful=[]"
+    ),
+    "nested groups ignored": Mutant(_AROUND, "reached.union(further)", "reached"),
+    "nested groups in order of id": Mutant(
+        _AROUND,
+        "MembershipRow.member_id == reached.c.id)",
+        "and_(MembershipRow.member_id == reached.c.id, MembershipRow.group_id > reached.c.id))",
+    ),
+    "depth without bound": Mutant(f"{_SQL}.groups:_refuse_too_deep", "too_deep(nested, parents)", "None"),
+    "depth of nine": Mutant("retrieval.nesting:too_deep", "> MAX_LEVELS", ">= MAX_LEVELS"),
+    "cycles refused": Mutant(
+        "retrieval.nesting:too_deep",
+        "> MAX_LEVELS",
+        "> MAX_LEVELS or any(group in parents.get(each, ()) for each in parents.get(group, ()))",
+    ),
+    "groups in doubt count": Mutant(
+        _AROUND, "GroupRow.incomplete_since >= stale_before", "GroupRow.incomplete_since.is_not(None)"
+    ),
+    "groups in doubt deny nobody": Mutant(_AROUND, "frozenset(found[0] - found[1])", "frozenset()"),
+    "groups around those in doubt count": Mutant(
+        _AROUND, "and_(is_whole, reached.c.is_certain == 1)", "is_whole"
+    ),
     "disabled user comes in": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
-        "row is None or row.disabled_at is not None",
-        "row is None",
+        "row is not None and row.disabled_at is not None",
+        "False",
     ),
     "service asks as itself": Mutant(
         "serving.http.identity:_acted_for",
-        "Principal(UserId(user), groups",
-        "Principal(caller.user_id, groups",
+        "return standing.principal",
+        "return desk.directory.standing_of(caller.user_id).principal",
     ),
     "conversation of another": Mutant(
         f"{_SQL}.conversations:SqlConversations.turns", "ConversationTurnRow.user_id == user_id,", ""
     ),
     "one prompt cache for all": Mutant(
-        "serving.answering:_cache_salt", "sorted(question.principal.ids)", "[]"
+        "serving.answering:_cache_salt",
+        "for ids in (principal.allow_ids, principal.deny_only)",
+        "for ids in ()",
     ),
     "metrics for everybody": Mutant(
         "serving.http.routes.operations:_may_count", "Scope.METRICS_READ in identify(request).scopes", "True"
@@ -231,8 +282,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "acting for nobody known": Mutant(
         "serving.http.identity:_acted_for",
-        "groups is None:",
-        "(groups := groups or frozenset()) is None:",
+        "if not standing.may_come_in:",
+        "if False:",
         "matrix",
         "whoami",
     ),
@@ -290,7 +341,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keys of everybody": Mutant(
         "serving.keys:Keys.visible",
-        "if is_admin(principal) or key.user_id == principal.user_id",
+        "if is_admin(principal) or key.user_id in principal.user_ids",
         "",
         "matrix",
         "/keys/",

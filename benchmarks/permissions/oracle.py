@@ -108,35 +108,91 @@ class Paper:
 
 
 class Organisation:
-    """People, groups, sources and papers."""
+    """People, groups, sources and papers.
+
+    Attributes:
+        groups_of: By person, the groups that the directory puts it into.
+        listed_in: By any user id, the groups that list it.
+        unknown: People who are not in the directory.
+        other_ids: By person, the ids that are linked to it.
+        outer: By group, the groups that it lies in.
+        in_doubt: Groups of which nobody knows for certain any more who is in them.
+    """
 
     def __init__(self) -> None:
         """Nobody and nothing."""
         self.groups_of: dict[str, set[str]] = {}
+        self.listed_in: dict[str, set[str]] = {}
+        self.unknown: set[str] = set()
         self.disabled: set[str] = set()
+        self.other_ids: dict[str, set[str]] = {}
         self.outer: dict[str, set[str]] = {}
+        self.in_doubt: set[str] = set()
         self.sources: dict[str, str] = {}
         self.labels_of_source: dict[str, frozenset[str]] = {}
         self.papers: list[Paper] = []
 
+    def ids(self, person: str) -> set[str]:
+        """Every user id that is a person's."""
+        return {person} | self.other_ids.get(person, set())
+
+    def owns(self, person: str, paper: Paper) -> bool:
+        """Whether a person looks after a paper, under whatever id."""
+        return paper.owner in self.ids(person)
+
+    def holder(self, user_id: str) -> str | None:
+        """The person whose user id this is; None for one that is nobody's."""
+        return next((person for person in self.groups_of if user_id in self.ids(person)), None)
+
     def names(self, person: str) -> frozenset[str]:
-        """Every name by which a list can reach a person; somebody unknown is in no group but everyone."""
-        found = {f"user:{person}", EVERYONE}
+        """Every name by which a list lets a person in; somebody unknown is in no group but everyone."""
+        known = set() if person in self.unknown else self._groups_around(person, self.in_doubt)
+        return frozenset(known | {EVERYONE} | {f"user:{id_}" for id_ in self.ids(person)})
+
+    def names_against(self, person: str) -> frozenset[str]:
+        """Every name by which a list shuts a person out: groups too of which nobody knows for certain who is in."""
+        return self.names(person) | self._groups_around(person, set())
+
+    def _groups_around(self, person: str, left_out: set[str]) -> set[str]:
+        found: set[str] = set()
         todo = list(self.groups_of.get(person, ()))
+        for id_ in self.ids(person):
+            todo += self.listed_in.get(id_, ())
         while todo:
             group = todo.pop()
-            if group not in found:
+            if group not in found and group not in left_out:
                 found.add(group)
                 todo.extend(self.outer.get(group, ()))
-        return frozenset(found)
+        return found
+
+    def is_too_deep(self, inner: str, outer: str) -> bool:
+        """Whether a group may not be put into another, since one would lie in more than ten, itself counted."""
+        outer_of = {**self.outer, inner: self.outer.get(inner, set()) | {outer}}
+
+        def levels(group: str) -> int:
+            depth, seen, edge = 0, {group}, {group}
+            while edge:
+                depth += 1
+                edge = {each for one in edge for each in outer_of.get(one, set())} - seen
+                seen |= edge
+            return depth
+
+        def lies_in(group: str) -> bool:
+            seen, edge = {group}, {group}
+            while edge:
+                edge = {each for one in edge for each in outer_of.get(one, set())} - seen
+                seen |= edge
+            return inner in seen
+
+        return any(levels(group) > 10 for group in {*outer_of, outer} if lies_in(group))
 
     def passes(self, person: str, listing: Listing) -> bool:
         """Whether one list lets a person in."""
-        names = self.names(person)
+        against, names = self.names_against(person), self.names(person)
         for name in listing.deny:
-            if name in names:
+            if name in against:
                 return False
-        if person == listing.owner:
+        if listing.owner in self.ids(person):
             return True
         return any(name in names for name in listing.allow)
 

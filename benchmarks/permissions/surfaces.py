@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.permissions.judging import Judge
+from benchmarks.permissions.matrix import DIRECTORY, ROUTES, SCIM
 from benchmarks.permissions.oracle import PERIODS_DAYS, Paper
 from retrieval.access import Principal, PrincipalId, UserId, filter_for
 from retrieval.corpus import DocumentId
@@ -115,7 +116,8 @@ def _judge_prompts(judge: Judge) -> None:
     said = judge.said[judge.viewer.person]
     for request in judge.world.bench.model.requests:
         judge.told("\n".join(message.content for message in request.messages), sent=said, by_prompt=True)
-        names = judge.world.organisation.names(judge.viewer.person)
+        organisation, person = judge.world.organisation, judge.viewer.person
+        names = (organisation.names(person), organisation.names_against(person))
         known = judge.salts.setdefault(request.cache_salt, names)
         judge.check(known == names, "a prompt cache is shared by people who read different documents")
     judge.world.bench.model.requests.clear()
@@ -215,7 +217,7 @@ def documents(judge: Judge) -> None:
         (f"&source={paper.source}", lambda each: each.source == paper.source),
         (f"&path={paper.path}", lambda each: each.path.startswith(paper.path)),
         (f"&q={word}", lambda each: word in each.title or word in each.path),
-        ("&mine=true", lambda each: each.owner == judge.viewer.person),
+        ("&mine=true", lambda each: judge.world.organisation.owns(judge.viewer.person, each)),
     ]
     asks, fits = dice.choice(narrowings)
     limit, shown, cursor, counted = dice.choice((3, 7, 200)), [], "", 0
@@ -287,7 +289,7 @@ def explain(judge: Judge) -> None:
     if reply is None or judge.viewer.is_admin:
         return
     organisation, viewer = judge.world.organisation, judge.viewer.person
-    is_entitled = organisation.may(viewer, paper) and viewer in (person, paper.owner)
+    is_entitled = organisation.may(viewer, paper) and (viewer == person or organisation.owns(viewer, paper))
     judge.check(reply.status_code != 200 or is_entitled, f"explains {paper.path} for {person}")
     if reply.status_code == 200 and paper.is_settled:
         reads = organisation.may(person, paper) and person not in organisation.disabled
@@ -299,7 +301,9 @@ def explain(judge: Judge) -> None:
 def attempts(judge: Judge) -> None:
     """Whoever may not manage a document changes nothing: 404 where it is hidden, else 403."""
     paper, organisation, viewer = _any_paper(judge), judge.world.organisation, judge.viewer
-    if viewer.is_admin or (organisation.may(viewer.person, paper) and paper.owner == viewer.person):
+    if viewer.is_admin or (
+        organisation.may(viewer.person, paper) and organisation.owns(viewer.person, paper)
+    ):
         return
     method, tail, body = judge.world.dice.choice(
         [
@@ -429,7 +433,8 @@ def reindex_own(judge: Judge) -> None:
         return
     told = reply.json()
     counted = told["queued"] + told["already_queued"] + told["paused"]
-    own = [each for each in _papers(judge) if fits(each) and each.owner == judge.viewer.person]
+    organisation, person = judge.world.organisation, judge.viewer.person
+    own = [each for each in _papers(judge) if fits(each) and organisation.owns(person, each)]
     judge.count(counted, own, "re-indexed")
     judge.turn()
 
@@ -498,8 +503,13 @@ def index(judge: Judge) -> None:
     if not judge.world.is_in_step:
         return
     person, paper = judge.viewer.person, _any_paper(judge)
-    names = judge.world.organisation.names(person) - {f"user:{person}", "group:everyone"}
-    principal = Principal(UserId(person), frozenset(map(PrincipalId, names)))
+    organisation = judge.world.organisation
+    groups, against = (
+        frozenset(PrincipalId(name) for name in names if name.startswith("group:"))
+        for names in (organisation.names(person), organisation.names_against(person))
+    )
+    aliases = frozenset(UserId(id_) for id_ in organisation.ids(person) - {person})
+    principal = Principal(UserId(person), groups, aliases=aliases, deny_only=against - groups)
     words = "the " + _words_of(judge, paper)
     with judge.world.bench.desk.indexes.answering() as opened:
         encoders = opened.encoders
@@ -574,10 +584,6 @@ SILENT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/keys"): _OWN_REPLY,
     ("DELETE", "/api/v1/keys/{key_id}"): _OWN_REPLY,
     ("POST", "/api/v1/keys/{key_id}/rotate"): _OWN_REPLY,
-    ("GET", "/api/v1/directory/users"): _OPERATORS,
-    ("GET", "/api/v1/directory/users/{user_id}"): _OPERATORS,
-    ("PUT", "/api/v1/directory/users/{user_id}"): _OPERATORS,
-    ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): _OPERATORS,
     ("GET", "/api/v1/audit"): _OPERATORS,
     ("GET", "/api/v1/audit/export"): _OPERATORS,
     ("GET", "/api/v1/usage"): _OPERATORS,
@@ -585,6 +591,7 @@ SILENT: dict[tuple[str, str], str] = {
     ("POST", "/api/v1/indexes"): _OPERATORS,
     ("POST", "/api/v1/indexes/{name}/activate"): _OPERATORS,
     ("DELETE", "/api/v1/indexes/{name}"): _OPERATORS,
+    **{route: _OPERATORS for route in ROUTES if route[1].startswith((f"{DIRECTORY}/", f"{SCIM}/"))},
 }
 """Routes that are not walked here, with the reason."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ from starlette.testclient import TestClient
 
 from benchmarks.permissions.desk import INSIDE, UNREADABLE, Bench, open_bench
 from benchmarks.permissions.oracle import EVERYONE, Listing, Organisation, Paper, Text
-from retrieval.adapters.sql.models import ChunkRow, JobRow, MembershipRow, UserRow, VersionRow
+from retrieval.access import UserId
+from retrieval.adapters.sql.links import SqlLinks
+from retrieval.adapters.sql.models import ChunkRow, JobRow, UserRow, VersionRow
 from retrieval.corpus import SourceId, document_id_for
+from retrieval.errors import GroupsTooDeepError
 from retrieval.wiring import utc_now
 from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 
 PEOPLE = ("ada", "bo", "cy", "dee", "eve", "hr", "olga", "sven")
 GROUPS = ("group:hr", "group:HR", "group:ada", "group:board", "group:ops", "group:staff")
+CHAIN = tuple(f"group:level-{number}" for number in range(1, 9))
+"""Each lies in the next, and the last one in the one before it too."""
+
 STRANGER = "mallory"
 """Has a key, but is not in the directory."""
 
@@ -30,6 +37,9 @@ ADMINISTRATOR = "adam"
 
 TOKEN = re.compile(r"zq[a-z0-9]{8}")
 WORD = re.compile(r"[a-z0-9]+")
+
+_PROVIDER = "oidc"
+_MOST_IN_DOUBT = 3
 
 _PLAIN_WORDS = (
     "annual budget review travel claim invoice meeting policy contract supplier office project "
@@ -97,11 +107,17 @@ class World:
             self.organisation.groups_of[person] = set()
             self._join(person, self._some(GROUPS, 2))
         self.bench.user(ADMINISTRATOR)
-        self.organisation.groups_of[ADMINISTRATOR] = set()
-        for inner, outer in (("ops", "staff"), ("staff", "board")):
-            self._nest(f"group:{inner}", f"group:{outer}")
+        self.organisation.groups_of |= {ADMINISTRATOR: set(), STRANGER: set()}
+        self.organisation.unknown.add(STRANGER)
+        chained = [*pairwise(CHAIN), (CHAIN[-1], CHAIN[-2]), ("group:hr", CHAIN[0])]
+        for inner, outer in (("group:ops", "group:staff"), ("group:staff", "group:board"), *chained):
+            self._nest(inner, outer)
+        self.links = SqlLinks(self.bench.desk.database, utc_now)
         most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS}
         self.keys = {person: self.bench.key(person, frozenset(most)) for person in (*PEOPLE, STRANGER)}
+        self.keys |= {
+            other_id(person): self.bench.key(other_id(person), frozenset(most)) for person in PEOPLE
+        }
         self.keys[ADMINISTRATOR] = self.bench.key(ADMINISTRATOR, ALL_SCOPES - {Scope.ACT_AS})
         self.bench.user("service")
         self.service_key = self.bench.key("service", END_USER_SCOPES | {Scope.ACT_AS})
@@ -115,11 +131,11 @@ class World:
     # --- asking
 
     def ask(self, viewer: Viewer, method: str, path: str, body: Any = None) -> Any:
-        """One request by somebody."""
-        key = self.service_key if viewer.acts else self.keys[viewer.person]
-        headers = {"Authorization": f"Bearer {key}"}
+        """One request by somebody, under one of the ids that are its own."""
+        id_ = self.dice.choice(sorted(self.organisation.ids(viewer.person)))
+        headers = {"Authorization": f"Bearer {self.service_key if viewer.acts else self.keys[id_]}"}
         if viewer.acts:
-            headers["X-Refdesk-User"] = viewer.person
+            headers["X-Refdesk-User"] = id_
         return self.client.request(method, path, json=body, headers=headers)
 
     def viewers(self) -> list[Viewer]:
@@ -163,7 +179,11 @@ class World:
             (4, self._text_changes),
             (2, self._new_paper),
             (2, self._paper_goes),
-            (1, self._groups_nest),
+            (2, self._groups_nest),
+            (2, self._members_are_in_doubt_or_certain),
+            (2, self._id_is_linked_or_taken),
+            (1, self._other_id_moves),
+            (1, self._stranger_moves),
             (1, self._account_is_closed_or_opened),
             (1, self._reindex),
             (3, self._labels_change),
@@ -232,18 +252,56 @@ class World:
         self.organisation.disabled.discard(person)
 
     def _groups_nest(self) -> str:
-        inner, outer = self.dice.sample(GROUPS, 2)
+        inner, outer = self.dice.sample((*GROUPS, CHAIN[0]), 2)
         if outer in self.organisation.outer.get(inner, set()):
-            with self.bench.desk.database.write() as session:
-                session.delete(session.get_one(MembershipRow, (outer, inner)))
+            self.bench.in_group(inner, outer.removeprefix("group:"), is_in=False)
             self.organisation.outer[inner].discard(outer)
             return f"{inner} is in {outer} no more"
-        self._nest(inner, outer)
+        is_too_deep = self.organisation.is_too_deep(inner, outer)
+        try:
+            self._nest(inner, outer)
+        except GroupsTooDeepError:
+            assert is_too_deep, f"{inner} may not be put into {outer}"
+            return f"{inner} would lie too deep in {outer}"
+        assert not is_too_deep, f"{inner} lies too deep in {outer}"
         return f"{inner} is in {outer}"
 
     def _nest(self, inner: str, outer: str) -> None:
         self.bench.nest(inner.removeprefix("group:"), outer.removeprefix("group:"))
         self.organisation.outer.setdefault(inner, set()).add(outer)
+
+    def _members_are_in_doubt_or_certain(self) -> str:
+        group, in_doubt = self.dice.choice((*GROUPS, *CHAIN)), self.organisation.in_doubt
+        is_in_doubt = group not in in_doubt and len(in_doubt) < _MOST_IN_DOUBT
+        self.bench.in_group("user:nobody", group.removeprefix("group:"))
+        self.bench.doubt(group.removeprefix("group:"), is_in_doubt=is_in_doubt)
+        (in_doubt.add if is_in_doubt else in_doubt.discard)(group)
+        return f"who is in {group} is {'in doubt' if is_in_doubt else 'certain'}"
+
+    def _id_is_linked_or_taken(self) -> str:
+        person = self.dice.choice(PEOPLE)
+        linked = self.organisation.other_ids.setdefault(person, set())
+        if linked:
+            self.links.unlink(UserId(person), _PROVIDER, person)
+            linked.clear()
+            return f"{other_id(person)} is {person} no more"
+        self.links.link(UserId(person), _PROVIDER, person)
+        linked.add(other_id(person))
+        return f"{other_id(person)} is {person}"
+
+    def _other_id_moves(self) -> str:
+        return self._moves_by_membership(other_id(self.dice.choice(PEOPLE)))
+
+    def _stranger_moves(self) -> str:
+        return self._moves_by_membership(STRANGER)
+
+    def _moves_by_membership(self, user_id: str) -> str:
+        """A group takes in or puts out a user id that is no user's of the directory."""
+        group, groups = self.dice.choice(GROUPS), self.organisation.listed_in.setdefault(user_id, set())
+        is_in = group not in groups
+        self.bench.in_group(f"user:{user_id}", group.removeprefix("group:"), is_in=is_in)
+        (groups.add if is_in else groups.discard)(group)
+        return f"{user_id} is {'in' if is_in else 'out of'} {group}"
 
     def _account_is_closed_or_opened(self) -> str:
         person = self.dice.choice(PEOPLE)
@@ -258,7 +316,8 @@ class World:
         if not papers:
             return "nothing"
         paper, listing = self.dice.choice(papers), self._listing()
-        actor = Viewer(paper.owner if self.dice.random() < 0.7 else ADMINISTRATOR)
+        owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.7 else None
+        actor = Viewer(owner or ADMINISTRATOR)
         body = {"owner": listing.owner, "allow": sorted(listing.allow), "deny": sorted(listing.deny)}
         reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/acl", body)
         allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
@@ -272,7 +331,8 @@ class World:
     def _labels_change(self) -> str:
         papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
         paper, labels = self.dice.choice(papers), self._labels()
-        actor = Viewer(paper.owner if self.dice.random() < 0.5 else ADMINISTRATOR)
+        owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.5 else None
+        actor = Viewer(owner or ADMINISTRATOR)
         body = {"labels": sorted(labels)}
         reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/labels", body)
         allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
@@ -380,7 +440,8 @@ class World:
         return set(self.dice.sample(of, self.dice.randint(0, at_most)))
 
     def _listing(self) -> Listing:
-        names = (*GROUPS, *(f"user:{person}" for person in PEOPLE))
+        ids = (*PEOPLE, *map(other_id, PEOPLE))
+        names = (*GROUPS, CHAIN[-1], *(f"user:{id_}" for id_ in ids))
         allow, deny = self._some(names, 3), self._some(names, 2) if self.dice.random() < 0.4 else set()
         if self.dice.random() < 0.2:
             allow.add(EVERYONE)
@@ -388,7 +449,10 @@ class World:
             deny.add(EVERYONE)
         if self.dice.random() < 0.1:
             allow.add("group:unheard-of")
-        return Listing(self.dice.choice(PEOPLE), frozenset(allow), frozenset(deny))
+        owner = self.dice.choice(PEOPLE)
+        return Listing(
+            owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
+        )
 
     def _labels(self) -> frozenset[str]:
         if self.dice.random() < 0.4:
@@ -423,6 +487,11 @@ class World:
         words = self.dice.choices(_VOCABULARY, k=10)
         words.insert(self.dice.randrange(3, 8), self.token())
         return f"The {' '.join(words)}."
+
+
+def other_id(person: str) -> str:
+    """The id that a person has elsewhere, while it is linked."""
+    return f"{_PROVIDER}:{person}"
 
 
 def _as_pushed(text: Text) -> str:

@@ -66,7 +66,7 @@ def payload_of(point: Point) -> dict[str, Any]:
 
 def must(access: AccessFilter, filters: SearchFilters) -> Iterator[Condition]:
     """Conditions that all have to hold; the access clause is always the first."""
-    yield AnyOf("readers", tuple(sorted(access.principals)))
+    yield AnyOf("readers", tuple(sorted(access.allow)))
     for key, values in (
         ("source", filters.sources),
         ("type", filters.media_types),
@@ -86,4 +86,4 @@ def must(access: AccessFilter, filters: SearchFilters) -> Iterator[Condition]:
 
 def must_not(access: AccessFilter) -> AnyOf:
     """The condition that may not hold: a deny entry for the principal."""
-    return AnyOf("denied", tuple(sorted(access.principals)))
+    return AnyOf("denied", tuple(sorted(access.deny)))

@@ -36,6 +36,9 @@ def status(as_json: bool, connection: Connection) -> None:
     for trouble in found["troubles"]:
         print(f"\n{plain(trouble['name'])} ({trouble['state']})")
         print_explanation(trouble["explanation"])
+    if found["unknown_groups"]:
+        named = ", ".join(plain(group) for group in found["unknown_groups"])
+        print(f"\nAccess lists name groups that nobody knows, so they match nobody: {named}")
 
 
 @click.command(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from retrieval.errors import InvalidQueryError
 from serving.cli.api import Api, Connection, connected, json_option, open_api
-from serving.cli.output import print_json, print_table
+from serving.cli.output import plain, print_json, print_table
 from serving.cli.shape import ExampleCommand
 from serving.cli.sources import refuse_stray_options
 
@@ -220,6 +223,50 @@ def delete_group(group: str, connection: Connection) -> None:
     with open_api(connection) as api:
         api.delete("directory", "groups", group)
     print("deleted")
+
+
+@directory.command(
+    "import",
+    cls=ExampleCommand,
+    examples=("refdesk directory import people.csv --dry-run", "refdesk directory import directory.json"),
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@json_option
+@connected
+def import_file(file: Path, dry_run: bool, as_json: bool, connection: Connection) -> None:
+    """Bring in the users and groups of FILE, all or none. Whom it does not name stays as it is.
+
+    CSV has the columns user,name,groups,disabled or group,name,members, with ";" between several in one cell; JSON
+    is {"users": [{"id", "name", "groups", "disabled"}], "groups": [{"id", "name", "members"}]}.
+    """
+    from serving.importing import body_of_file
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidQueryError(f"{file} is no text in UTF-8") from error
+    body = body_of_file(text, is_json=file.suffix.lower() == ".json")
+    with open_api(connection, create=not dry_run) as api:
+        found = api.post("directory", "import", body={**body, "dry_run": dry_run})
+    if as_json:
+        print_json(found)
+        return
+    for each in found["differences"]:
+        print(plain(_line(each)))
+    if found["new_groups"]:
+        print(f"made as they are named: {plain(', '.join(found['new_groups']))}")
+    done = "would change" if dry_run else "changed"
+    print(f"{len(found['differences'])} {done}, {found['n_unchanged']} as they were")
+
+
+def _line(difference: Mapping[str, Any]) -> str:
+    """What changes of a user or group, in one line."""
+    states = {True: "disabled", False: "enabled", None: ""}
+    parts = [f'named "{difference["name"]}"' if difference["name"] else "", states[difference["disabled"]]]
+    parts += [f"+{id_}" for id_ in difference["added"]] + [f"-{id_}" for id_ in difference["removed"]]
+    sign = "+" if difference["is_new"] else "~"
+    return " ".join([sign, difference["id"], *filter(None, parts)])
 
 
 def _all(api: Api, what: str, field: str, **narrow: Any) -> list[Any]:

@@ -41,6 +41,10 @@ def explain(user: str, document: str, as_json: bool, connection: Connection) -> 
         for rule in found["rules"]
     ]
     print_table(("rule", "applies", "because of", "decides"), rows, empty="")
+    if found["deny_only"]:
+        print(
+            f"Counts where it is denied only, as its members are not known: {', '.join(found['deny_only'])}"
+        )
 
 
 @click.group(invoke_without_command=True)

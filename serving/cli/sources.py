@@ -344,6 +344,7 @@ def _print_source(source: Mapping[str, Any]) -> None:
         ("next sync", source["next_sync_at"]),
         ("condition", _condition(source)),
         ("error", source["error_message"]),
+        ("unknown groups", ", ".join(source["unknown_groups"])),
     ]
     print_table(("what", "is"), [row for row in rows if row[1]], empty="")
 
@@ -385,5 +386,6 @@ def _condition(source: Mapping[str, Any]) -> str:
         "paused" if source["paused_at"] else "",
         "overdue" if source["overdue"] else "",
         source["error_code"],
+        "unknown groups" if source["unknown_groups"] else "",
     ]
     return ", ".join(fact for fact in facts if fact) or "well"

@@ -93,7 +93,8 @@ class Callers:
         Raises:
             UnauthenticatedError: The user may not come in.
         """
-        return principal_of(identity, self._desk.directory.standing_of(identity.user_id), self._rights)
+        standing = self._desk.directory.standing_of(identity.user_id, vouched=identity.groups or ())
+        return principal_of(identity, standing, self._rights)
 
     def _local_owner(self, request: Request) -> Principal:
         if not is_loopback(peer_of(request)):

@@ -9,11 +9,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from retrieval.access import UserId
 from retrieval.adapters.sql.directory import User, UserChange
 from retrieval.adapters.sql.groups import Group, GroupChange
+from retrieval.adapters.sql.importing import Imported, ListedGroup, ListedUser
 from retrieval.adapters.sql.links import Link
 from retrieval.errors import InvalidQueryError
-from serving.directory import group_ids, member_ids
+from serving.directory import group_id, group_ids, member_ids
 from serving.http.schemas import Id, Incoming, Name, Outgoing, Storable
 
 ShownName = Annotated[Storable, Field(max_length=200)]
@@ -96,6 +98,61 @@ class UserOut(Outgoing):
     login: str
     external_id: str
     source: str
+
+
+class ImportedUserIn(Incoming):
+    """A user of a list; what is left out stays. `groups` are all that the user is directly in afterwards."""
+
+    id: Id
+    name: ShownName = ""
+    groups: Groups | None = None
+    disabled: bool | None = None
+
+    def listed(self) -> ListedUser:
+        """The same as a value. Raises `InvalidQueryError` for names that are no groups'."""
+        groups = None if self.groups is None else group_ids(self.groups)
+        return ListedUser(UserId(self.id), self.name, groups, self.disabled)
+
+
+class ImportedGroupIn(Incoming):
+    """A group of a list; what is left out stays. `members` are all afterwards, `user:<id>` or `group:<name>`."""
+
+    id: Id
+    name: ShownName = ""
+    members: Members | None = None
+
+    def listed(self) -> ListedGroup:
+        """The same as a value. Raises `InvalidQueryError` for names that are no members'."""
+        members = None if self.members is None else member_ids(self.members)
+        return ListedGroup(group_id(self.id), self.name, members)
+
+
+class ImportIn(Incoming):
+    """Users and groups to bring in, all or none. `dry_run` tells what would change and changes nothing."""
+
+    users: Annotated[tuple[ImportedUserIn, ...], Field(max_length=10_000)] = ()
+    groups: Annotated[tuple[ImportedGroupIn, ...], Field(max_length=10_000)] = ()
+    dry_run: bool = False
+
+
+class DifferenceOut(Outgoing):
+    """What changes of a user or group. `added` and `removed` are a user's groups, or a group's members."""
+
+    id: str
+    is_new: bool
+    name: str
+    added: list[str]
+    removed: list[str]
+    disabled: bool | None
+
+
+class ImportedOut(Outgoing):
+    """What was changed, or would be. `new_groups` are made because they are named, and listed nowhere."""
+
+    dry_run: bool
+    differences: list[DifferenceOut]
+    new_groups: list[str]
+    n_unchanged: int
 
 
 class UsersOut(Outgoing):
@@ -237,3 +294,23 @@ def group_out(group: Group) -> GroupOut:
 def link_out(link: Link) -> LinkOut:
     """One other id of a user."""
     return LinkOut(issuer=link.issuer, subject=link.subject, known_as=link.known_as, linked_at=link.linked_at)
+
+
+def imported_out(imported: Imported, *, dry_run: bool) -> ImportedOut:
+    """What an import changes."""
+    return ImportedOut(
+        dry_run=dry_run,
+        differences=[
+            DifferenceOut(
+                id=each.id,
+                is_new=each.is_new,
+                name=each.name,
+                added=sorted(each.added),
+                removed=sorted(each.removed),
+                disabled=each.is_disabled,
+            )
+            for each in imported.differences
+        ],
+        new_groups=list(imported.new_groups),
+        n_unchanged=imported.n_unchanged,
+    )

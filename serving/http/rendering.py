@@ -366,6 +366,7 @@ def explain_out(explanation: AccessExplanation) -> schemas.ExplainOut:
         may_read=explanation.may_read,
         known_user=explanation.is_known,
         principals=list(explanation.principals),
+        deny_only=list(explanation.deny_only),
         rules=[
             schemas.RuleOut(
                 rule=rule.rule, applies=rule.applies, because=list(rule.because), decides=rule.decides

@@ -551,7 +551,8 @@ class SourceOut(Outgoing):
     """A source. `location`, `options` and `acl` show to those who may change it. All its documents have `labels`.
 
     `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
-    `freshness_s`, the age that its owner accepts.
+    `freshness_s`, the age that its owner accepts. `unknown_groups` are those that access lists of its documents
+    name and nobody knows; they match nobody until they arrive. They show to those who may change the source.
     """
 
     id: str
@@ -574,6 +575,7 @@ class SourceOut(Outgoing):
     location: str | None
     options: dict[str, Any] | None
     acl: AclOut | None
+    unknown_groups: list[str]
     explanation: ExplanationOut | None
     labels: list[str]
 
@@ -629,6 +631,7 @@ class ExplainOut(Outgoing):
     may_read: bool
     known_user: bool
     principals: list[str]
+    deny_only: list[str]
     rules: list[RuleOut]
 
 
@@ -746,7 +749,8 @@ class StatusOut(Outgoing):
     """Where the desk stands, counting what the caller may see.
 
     `troubles` are the sources that the caller owns and the documents that it may read with which something is
-    wrong, at most 20 documents.
+    wrong, at most 20 documents. `unknown_groups` are those that access lists in sources that the caller may change
+    name and nobody knows.
     """
 
     version: str
@@ -756,6 +760,7 @@ class StatusOut(Outgoing):
     generator: str
     identity: str
     troubles: list[TroubleOut]
+    unknown_groups: list[str]
 
 
 # --- OpenAI-compatible

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from retrieval.access import PrincipalId
 from retrieval.adapters.sql.corpus import SourceSummary
 from retrieval.adapters.sql.reindexing import Requeued, Selection
 from retrieval.adapters.sql.sources import SourceChange
@@ -15,7 +17,12 @@ from serving.jobs import FollowedJob
 
 
 def source_out(
-    summary: SourceSummary, *, can_manage: bool, now: datetime, explanation: Explanation | None = None
+    summary: SourceSummary,
+    *,
+    can_manage: bool,
+    now: datetime,
+    unknown_groups: Sequence[PrincipalId] = (),
+    explanation: Explanation | None = None,
 ) -> schemas.SourceOut:
     """One source. What went wrong with it may name files, so only those who may change it are told."""
     source = summary.source
@@ -40,6 +47,7 @@ def source_out(
         location=source.location if can_manage else None,
         options=dict(source.options) if can_manage else None,
         acl=acl_out(source.default_acl) if can_manage else None,
+        unknown_groups=list(unknown_groups),
         explanation=explanation_out(explanation),
         labels=sorted(source.labels),
     )

@@ -30,6 +30,8 @@ _PROBER = Principal(UserId(""))
 
 def status_of_desk(desk: Desk, principal: Principal) -> schemas.StatusOut:
     """The desk as one principal may see it."""
+    sources = Sources(desk)
+    unknown = sources.unknown_groups(principal, [each.source for each in sources.visible(principal)])
     return schemas.StatusOut(
         version=refdesk_version(),
         documents_by_state=desk.corpus.count_by_state(principal, DocumentFilter()),
@@ -38,6 +40,7 @@ def status_of_desk(desk: Desk, principal: Principal) -> schemas.StatusOut:
         generator=desk.settings.vllm_model if desk.settings.vllm_url else "extractive",
         identity=desk.settings.identity,
         troubles=[*_sources_in_trouble(desk, principal), *_documents_in_trouble(desk, principal)],
+        unknown_groups=sorted({group for groups in unknown.values() for group in groups}),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from retrieval.access import filter_for, hashed_denied, hashed_readers
+from retrieval.access import PrincipalId, filter_for, hashed_denied, hashed_readers
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.qdrant_server import (
     CollectionLayout,
@@ -64,6 +64,23 @@ def test_nearest_comes_first_in_every_mode(index: VectorIndex) -> None:
         assert bool(found.sparse) == (mode is not SearchMode.DENSE)
         for leg in filter(None, (found.dense, found.sparse)):
             assert leg[0].chunk_id == near.chunk_id
+
+
+def test_a_group_in_doubt_shuts_out_and_lets_nobody_in(index: VectorIndex) -> None:
+    """Groups that count against somebody only are in the filter of the denied, not in that of the readers."""
+    in_doubt = replace(make_principal("ada"), deny_only=frozenset({PrincipalId("group:hr")}))
+    lists = (
+        make_acl(allow=("group:everyone",)),
+        make_acl(allow=("group:hr",)),
+        make_acl(allow=("group:everyone",), deny=("group:hr",)),
+    )
+    points = [
+        replace(make_point(n), readers=hashed_readers(acl), denied=hashed_denied(acl))
+        for n, acl in enumerate(lists)
+    ]
+    index.upsert(points)
+    found = index.search(replace(QUERY, access=filter_for(in_doubt)))
+    assert [each.chunk_id for each in found.dense] == [points[0].chunk_id]
 
 
 def test_upsert_replaces(index: VectorIndex) -> None:

@@ -34,14 +34,15 @@ def test_wiped_broker_heals(broker: str, tmp_path: Path, say: Callable[[str], No
     skip_without("postgres", f"{broker}-server")
     moments = random.Random(SEED)
     with open_rig(tmp_path / "rig", broker, seed=SEED, lease_s=LEASE_S) as rig:
-        rig.docs.write(30)
+        rig.docs.write(150)
         for _ in range(2):
             rig.start_worker()
         for number in range(N_WIPES):
-            rig.docs.change(updates=20, deletions=2, returns=2)
+            rig.docs.change(updates=100, deletions=4, returns=4)
             rig.sync()
-            time.sleep(moments.uniform(0.5, 3))
+            _wait_until_waiting(rig, broker, moments.randint(1, 60))
             waiting = _wipe(rig, broker)
+            assert rig.jobs.unfinished()
             healed_s = rig.wait_until_idle(300)
             say(f"{broker}: wipe {number + 1}/{N_WIPES} of {waiting} messages, healed in {healed_s:.1f} s")
         rig.sync()
@@ -101,20 +102,34 @@ def test_killed_and_damaged_index_is_filled_again(tmp_path: Path) -> None:
         assert rig.faults() == {}
 
 
-def _wipe(rig: Rig, broker: str) -> int:
-    """Drop all that the broker holds; gives the number of messages."""
-    waiting = 0
-    if broker == "redis":
-        with Connection(rig.broker.url) as connection:
-            client = connection.default_channel.client
-            waiting = sum(client.llen(queue.name) for queue in make_app(rig.broker.url).conf.task_queues)
-            client.flushall()
-        return waiting
+def _wait_until_waiting(rig: Rig, broker: str, n_messages: int) -> None:
+    """Return once so many messages wait in the queues, or fewer when that many never do."""
+    best_until = time.monotonic() + 5
+    while (waiting := _waiting(rig, broker)) < n_messages:
+        if waiting and time.monotonic() > best_until:
+            return
+        assert time.monotonic() < best_until + 60, "no message ever waits"
+        time.sleep(0.02)
+
+
+def _waiting(rig: Rig, broker: str) -> int:
+    """Messages that no worker has taken yet."""
     with Connection(rig.broker.url) as connection:
-        for queue in make_app(rig.broker.url).conf.task_queues:
-            bound = queue(connection.default_channel)
-            waiting += bound.queue_declare().message_count
-            bound.delete()
+        channel, queues = connection.default_channel, make_app(rig.broker.url).conf.task_queues
+        if broker == "redis":
+            return sum(channel.client.llen(queue.name) for queue in queues)
+        return sum(queue(channel).queue_declare().message_count for queue in queues)
+
+
+def _wipe(rig: Rig, broker: str) -> int:
+    """Drop all that the broker holds; gives the number of messages that were waiting."""
+    waiting = _waiting(rig, broker)
+    with Connection(rig.broker.url) as connection:
+        if broker == "redis":
+            connection.default_channel.client.flushall()
+        else:
+            for queue in make_app(rig.broker.url).conf.task_queues:
+                queue(connection.default_channel).delete()
     return waiting
 
 

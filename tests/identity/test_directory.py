@@ -51,6 +51,60 @@ def groups_of(desk: Desk, user: str) -> list[str]:
     return list(reply.json()["groups"])
 
 
+def bring_in(keeper: TestClient, *, dry_run: bool = False, **listed: Any) -> Any:
+    """The reply to an import."""
+    return keeper.post(f"{DIRECTORY}/import", json={**listed, "dry_run": dry_run})
+
+
+def test_a_list_is_shown_first_and_then_brought_in(keeper: TestClient, empty_desk: Desk, name: str) -> None:
+    """The dry run tells what the import then does; it has changed nothing and is not on record."""
+    put(keeper, f"old-{name}", f"left-{name}", f"kept-{name}")
+    users = [
+        {"id": f"new-{name}", "name": "New", "groups": [f"kept-{name}"]},
+        {"id": f"old-{name}", "groups": [f"kept-{name}", f"fresh-{name}"], "disabled": False},
+    ]
+    groups = [{"id": f"outer-{name}", "name": "Outer", "members": [f"group:kept-{name}"]}]
+    before, n_records = (
+        keeper.get(f"{DIRECTORY}/users").json(),
+        len(empty_desk.audit.records(after=0, limit=10_000)),
+    )
+    shown = bring_in(keeper, users=users, groups=groups, dry_run=True).json()
+    assert keeper.get(f"{DIRECTORY}/users").json() == before
+    assert len(empty_desk.audit.records(after=0, limit=10_000)) == n_records
+    assert {
+        each["id"]: (each["is_new"], each["added"], each["removed"]) for each in shown["differences"]
+    } == {
+        f"user:new-{name}": (True, [f"group:kept-{name}"], []),
+        f"user:old-{name}": (False, [f"group:fresh-{name}"], [f"group:left-{name}"]),
+        f"group:outer-{name}": (True, [f"group:kept-{name}"], []),
+    }
+    assert shown["new_groups"] == [f"group:fresh-{name}"]
+    done = bring_in(keeper, users=users, groups=groups).json()
+    assert {**done, "dry_run": True} == shown
+    assert groups_of(empty_desk, f"new-{name}") == [f"group:kept-{name}", f"group:outer-{name}"]
+    told = empty_desk.audit.records(after=n_records, limit=10)
+    assert [record.event for record in told[:3]] == ["directory.import"] * 3
+    assert empty_desk.audit.verify().is_intact
+    again = bring_in(keeper, users=users, groups=groups).json()
+    assert (again["differences"], again["n_unchanged"]) == ([], 3)
+
+
+def test_a_list_comes_in_as_a_whole_or_not_at_all(keeper: TestClient, name: str) -> None:
+    """What is refused of one entry refuses all, in a dry run too; a list that contradicts itself is not read."""
+    put(keeper, name)
+    link = {"issuer": "mail", "subject": f"{name}@example.org"}
+    assert keeper.post(f"{DIRECTORY}/users/{name}/identities", json=link).status_code == 201
+    users = [{"id": f"a-{name}"}, {"id": f"{name}@example.org"}]
+    for dry_run in (True, False):
+        assert bring_in(keeper, users=users, dry_run=dry_run).json()["code"] == "identity_taken"
+    assert keeper.get(f"{DIRECTORY}/users/a-{name}").status_code == 404
+    twice = [{"id": f"a-{name}"}, {"id": f"a-{name}", "name": "B"}]
+    torn = {"users": [{"id": name, "groups": [name]}], "groups": [{"id": name, "members": []}]}
+    for body in ({"users": twice}, torn, {"users": [{"id": "keeper", "disabled": True}]}):
+        assert bring_in(keeper, **body).status_code in (409, 422)
+    assert keeper.get(f"{DIRECTORY}/users/{name}").json()["groups"] == []
+
+
 def test_a_group_of_groups_counts_from_the_next_request_on(
     keeper: TestClient, empty_desk: Desk, name: str
 ) -> None:

@@ -128,6 +128,9 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ),
     ("DELETE", "/api/v1/directory/groups/{group}"): Probe("/api/v1/directory/groups/hr"),
     ("GET", "/api/v1/directory/members"): Probe("/api/v1/directory/members?group=hr"),
+    ("POST", "/api/v1/directory/import"): Probe(
+        "/api/v1/directory/import", ({"users": [{"id": OUTSIDER, "groups": ["hr"]}]},)
+    ),
     ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): Probe(
         "/api/v1/directory/users/mara.lindqvist/sessions"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,11 @@ GROUPS = st.sampled_from(["group:hr", "group:board", "group:ada", "group:HR"]).m
 
 acls = st.builds(Acl, USERS, st.frozensets(PRINCIPALS, max_size=3), st.frozensets(PRINCIPALS, max_size=2))
 principals = st.builds(
-    Principal, USERS, st.frozensets(GROUPS, max_size=3), aliases=st.frozensets(USERS, max_size=2)
+    Principal,
+    USERS,
+    st.frozensets(GROUPS, max_size=3),
+    aliases=st.frozensets(USERS, max_size=2),
+    deny_only=st.frozensets(GROUPS, max_size=2),
 )
 
 
@@ -89,6 +94,19 @@ def test_deny_wins_over_ownership_and_allow() -> None:
     acl = make_acl("olga", allow=("group:everyone",), deny=("user:olga",))
     assert not permits(acl, make_principal("olga"))
     assert permits(acl, make_principal("ada"))
+
+
+def test_a_group_in_doubt_shuts_out_and_lets_nobody_in() -> None:
+    """Whoever may or may not be in a group is treated as a member where that takes, never where it gives."""
+    in_doubt = replace(make_principal("ada"), deny_only=frozenset({PrincipalId("group:hr")}))
+    allowed, denied = (
+        make_acl(allow=("group:hr",)),
+        make_acl(allow=("group:everyone",), deny=("group:hr",)),
+    )
+    for acl in (allowed, denied):
+        assert not permits(acl, in_doubt)
+        assert not filter_for(in_doubt).admits(hashed_readers(acl), hashed_denied(acl))
+    assert permits(denied, make_principal("ada"))
 
 
 def test_user_named_like_group_gains_nothing() -> None:

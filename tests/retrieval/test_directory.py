@@ -14,7 +14,7 @@ from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.directory import SqlDirectory, UserChange
 from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
 from retrieval.adapters.sql.links import SqlLinks
-from retrieval.adapters.sql.models import MembershipRow
+from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, MembershipRow, SourceRow
 from retrieval.errors import ConflictError, GroupsTooDeepError, IdentityTakenError, NotFoundError
 from tests.make import NOON, make_acl
 
@@ -53,6 +53,10 @@ class World:
     def of(self, user: UserId) -> frozenset[PrincipalId]:
         """All groups of a user."""
         return self.people.standing_of(user).groups
+
+    def shut_out(self, user: UserId) -> frozenset[PrincipalId]:
+        """Groups that count against a user only."""
+        return self.people.standing_of(user).deny_only
 
 
 def ids(*groups: str) -> frozenset[PrincipalId]:
@@ -165,6 +169,59 @@ def test_an_unknown_group_opens_its_documents_when_it_arrives(world: World) -> N
     assert permits(acl, world.people.standing_of(MARA).principal())
 
 
+def test_groups_that_lists_name_and_nobody_knows_are_told(world: World) -> None:
+    """By source, of its own list and of its documents' lists; deleted documents and known groups are left out."""
+    world.put(MARA, "known")
+    entries = {
+        "a": ("allow", "group:known"),
+        "b": ("allow", "group:newcomers"),
+        "c": ("deny", "group:leavers"),
+        "gone": ("allow", "group:of-the-deleted"),
+        "e": ("allow", "group:everyone"),
+        "u": ("allow", "user:nobody"),
+    }
+    with world.database.write() as session:
+        named = {"wiki": ["group:wiki-readers"], "files": ["user:mara"]}
+        session.add_all(_source(name, allow) for name, allow in named.items())
+        session.flush()
+        session.add_all(_document(id_) for id_ in entries)
+        session.flush()
+        session.add_all(
+            AclEntryRow(document_id=id_, effect=effect, principal_id=principal)
+            for id_, (effect, principal) in entries.items()
+        )
+    unknown = {"files": ids("newcomers", "leavers"), "wiki": ids("wiki-readers")}
+    assert world.groups.unknown_by_source() == unknown
+    world.groups.create(only("newcomers"), GroupChange())
+    assert world.groups.unknown_by_source() == {**unknown, "files": ids("leavers")}
+
+
+def _source(id_: str, allow: list[str]) -> SourceRow:
+    return SourceRow(
+        id=id_, name=id_, kind="push", location="", owner="olga", allow=allow, deny=[], created_at=NOON
+    )
+
+
+def _document(id_: str) -> DocumentRow:
+    return DocumentRow(
+        id=id_,
+        source_id="files",
+        external_id=id_,
+        title=id_,
+        source_title="",
+        url="",
+        tags=[],
+        owner="olga",
+        state="live",
+        warnings=[],
+        fingerprint="",
+        modified_at=NOON,
+        created_at=NOON,
+        updated_at=NOON,
+        deleted_at=NOON if id_ == "gone" else None,
+    )
+
+
 def test_a_list_cut_short_changes_nobody_and_counts_for_an_hour(world: World) -> None:
     """Nobody gains, earlier members keep the group for the grace, then it counts for nobody until it is whole."""
     world.put(MARA, "wiki/team")
@@ -178,9 +235,43 @@ def test_a_list_cut_short_changes_nobody_and_counts_for_an_hour(world: World) ->
     assert world.of(MARA) == ids("wiki/team")
     world.clock.now += timedelta(seconds=1)
     assert world.of(MARA) == frozenset()
+    assert world.shut_out(MARA) == ids("wiki/team")
     whole = GroupChange(members=frozenset({user_principal(MARA), user_principal(BO)}), is_complete=True)
     world.groups.change(only("wiki/team"), whole)
     assert world.of(MARA) == world.of(BO) == ids("wiki/team")
+    assert world.shut_out(MARA) == frozenset()
+
+
+def test_a_list_cut_short_denies_as_before(world: World) -> None:
+    """A group that counts for nobody any more, and groups around it, still shut out; another way in is one."""
+    world.put(MARA, "wiki/team")
+    for outer, inner in (("staff", "wiki/team"), ("all", "staff")):
+        world.groups.create(only(outer), GroupChange(add=ids(inner)))
+    world.groups.change(only("wiki/team"), GroupChange(is_complete=False))
+    world.clock.now += INCOMPLETE_GRACE + timedelta(seconds=1)
+    principal = world.people.standing_of(MARA).principal()
+    for group in ("group:wiki/team", "group:staff", "group:all"):
+        assert not permits(make_acl(allow=("group:everyone",), deny=(group,)), principal)
+        assert not permits(make_acl(allow=(group,)), principal)
+    world.nest("all", "user:mara")
+    assert (world.of(MARA), world.shut_out(MARA)) == (ids("all"), ids("wiki/team", "staff"))
+
+
+def test_a_group_that_names_somebody_unknown_shuts_them_out(world: World) -> None:
+    """A user whom the directory does not know, with a key of their own, gains no group and escapes none."""
+    world.groups.create(only("leavers"), GroupChange(add=frozenset({user_principal(BO)})))
+    world.groups.create(only("outside"), GroupChange(add=ids("leavers", "oidc/guests")))
+    standing = world.people.standing_of(BO)
+    assert (standing.groups, standing.deny_only) == (frozenset(), ids("leavers", "outside"))
+    vouched = world.people.standing_of(BO, vouched=ids("oidc/guests"))
+    assert (vouched.groups, vouched.deny_only) == (ids("outside"), ids("leavers"))
+
+
+def test_groups_of_a_provider_lie_in_groups_of_the_directory(world: World) -> None:
+    """What a token says of somebody counts in the groups around it too."""
+    world.put(MARA, "hr")
+    world.groups.create(only("staff"), GroupChange(add=ids("oidc/people")))
+    assert world.people.standing_of(MARA, vouched=ids("oidc/people")).groups == ids("hr", "staff")
 
 
 def test_a_disabled_user_has_no_groups(world: World) -> None:
@@ -288,7 +379,7 @@ def test_members_of_before_groups_had_rows_still_count(catalogue_url: str) -> No
     config.set_main_option("script_location", "retrieval/adapters/sql/migrations")
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0007")
+        command.upgrade(config, "0010")
         connection.execute(
             text("insert into users (id, name, created_at) values ('mara', 'M', '2026-01-01')")
         )

@@ -89,8 +89,10 @@ class Standing:
         user_id: Whose it is: the id asked for, or the user that it is linked to.
         is_known: Whether the user is in the directory.
         is_disabled: Whether the user may no longer come in, whatever credential is shown.
-        groups: All groups, by way of groups too; none for an unknown or disabled user.
+        groups: All groups, by way of groups too, whose members are known for certain; for a user that the directory
+            does not know, those around the groups for which somebody else vouches; none for a disabled one.
         aliases: Other ids that are linked to the user; none for an unknown or disabled user.
+        deny_only: Groups that count where an access list denies, and nowhere else.
     """
 
     user_id: UserId
@@ -98,6 +100,7 @@ class Standing:
     is_disabled: bool
     groups: frozenset[PrincipalId] = frozenset()
     aliases: frozenset[UserId] = frozenset()
+    deny_only: frozenset[PrincipalId] = frozenset()
 
     @property
     def may_come_in(self) -> bool:
@@ -106,7 +109,7 @@ class Standing:
 
     def principal(self, scopes: Collection[str] = (), *, acted_by: UserId = UserId("")) -> Principal:
         """The user as somebody who asks, with the groups and other ids of now."""
-        return Principal(self.user_id, self.groups, frozenset(scopes), acted_by, self.aliases)
+        return Principal(self.user_id, self.groups, frozenset(scopes), acted_by, self.aliases, self.deny_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +171,25 @@ class SqlDirectory:
         with self._database.read() as session:
             return to_users(session, list(session.scalars(query.order_by(UserRow.id).limit(limit))))
 
-    def standing_of(self, user_id: UserId) -> Standing:
-        """What the directory says of a user id now. An id that is linked to a user stands for that user."""
+    def standing_of(self, user_id: UserId, *, vouched: Collection[PrincipalId] = ()) -> Standing:
+        """What the directory says of a user id now. An id that is linked to a user stands for that user.
+
+        Args:
+            vouched: Groups that a provider says the user is in, for the groups around them.
+        """
+        now = self._clock()
         with self._database.read() as session:
             found = UserId(linked_user(session, user_id) or user_id)
             row = session.get(UserRow, found)
-            if row is None or row.disabled_at is not None:
-                return Standing(found, row is not None, row is not None)
+            if row is not None and row.disabled_at is not None:
+                return Standing(found, is_known=True, is_disabled=True)
+            if row is None:
+                around = groups_around(session, vouched, now, doubtful=[user_principal(found)])
+                return Standing(found, False, False, around.certain, deny_only=around.deny_only)
             aliases = aliases_of(session, found)
             members = [user_principal(each) for each in (found, *aliases)]
-            return Standing(found, True, False, groups_around(session, members, self._clock()), aliases)
+            around = groups_around(session, [*members, *vouched], now)
+            return Standing(found, True, False, around.certain, aliases, around.deny_only)
 
     def create_key(
         self, user_id: UserId, *, name: str, scopes: Collection[str], expires_at: datetime | None

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Text, cast, delete, func, select, tuple_, update
+from sqlalchemy import Column, Text, cast, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from retrieval.access import UserId, user_principal
 from retrieval.adapters.sql.audit import append_record
 from retrieval.adapters.sql.database import Database, one_at_a_time
+from retrieval.adapters.sql.groups import lock_directory
 from retrieval.adapters.sql.jobs import Clock
-from retrieval.adapters.sql.models import DocumentRow, Table
+from retrieval.adapters.sql.models import DocumentRow, IdentityRow, Table
 from retrieval.adapters.sql.rows import batches
 from retrieval.audit import ERASED_EVENT, names
 from retrieval.errors import ConflictError
@@ -57,6 +58,8 @@ AUDIT_PLACE = Place("audit_parts.content", Fate.DELETED, Form.JSON)
 
 PLACES = (
     Place("users.id", Fate.DELETED),
+    Place("identities.user_id", Fate.DELETED),
+    Place("identities.known_as", Fate.DELETED),
     Place("memberships.member_id", Fate.DELETED, Form.PRINCIPAL),
     Place("api_keys.user_id", Fate.DELETED),
     Place("sessions.user_id", Fate.DELETED),
@@ -77,7 +80,17 @@ PLACES = (
 
 WITHOUT_PERSONS = frozenset(
     (
-        *("users.name", "memberships.group_id"),  # of a row that goes with the person; a group is nobody
+        # Of rows that go with the person; a group is nobody.
+        *(
+            "users.name",
+            "users.login",
+            "users.login_key",
+            "users.external_id",
+            "users.source",
+            "users.details",
+        ),
+        *("identities.issuer", "identities.subject", "memberships.group_id"),
+        *("groups.id", "groups.name", "groups.source", "groups.external_id"),
         *("api_keys.id", "api_keys.prefix", "api_keys.secret_hash", "api_keys.name", "api_keys.scopes"),
         *("sessions.id", "sessions.name", "sessions.groups"),
         *("conversation_turns.conversation_id", "conversation_turns.role", "conversation_turns.text"),
@@ -119,9 +132,14 @@ class SqlErasing:
         self._clock = clock
 
     def survey(self, person: UserId) -> dict[Place, int]:
-        """How many rows name the person, by place, in the order of `PLACES`; those with none are left out."""
+        """How many rows name the person, by place, in the order of `PLACES`; those with none are left out.
+
+        Raises:
+            ConflictError: It is another id of a user, who has to be named.
+        """
         with self._database.read() as session:
-            counts = {place: len(_keys(session, place, person)) for place in PLACES}
+            ids = _ids_of(session, person)
+            counts = {place: len(_keys(session, place, ids)) for place in PLACES}
         return {place: count for place, count in counts.items() if count}
 
     def erase(
@@ -130,7 +148,7 @@ class SqlErasing:
         """Erase a person everywhere, and put on record that somebody was erased, in one transaction.
 
         Args:
-            person: Whom.
+            person: Whom, with all ids that are linked to it, or were last.
             heir: Who owns from now on, and so reads, what the person owned.
             principal: Who erases.
             request_id: Of the request, if there is one.
@@ -139,21 +157,26 @@ class SqlErasing:
             What `survey` would have said.
 
         Raises:
-            ConflictError: The person owns something and there is no heir; or is the heir, or erases itself.
+            ConflictError: The person owns something and there is no heir; or is the heir, or erases itself; or
+                it is another id of a user, who has to be named.
         """
-        if person in (heir, principal):
-            raise ConflictError("nobody inherits from oneself, or erases oneself: somebody else has to do it")
         now = self._clock()
         with self._database.write() as session:
+            lock_directory(session)
             one_at_a_time(session, "audit")
-            found = {place: _keys(session, place, person) for place in PLACES}
+            ids = _ids_of(session, person)
+            if not ids.isdisjoint((heir, principal)):
+                raise ConflictError(
+                    "nobody inherits from oneself, or erases oneself: somebody else has to do it"
+                )
+            found = {place: _keys(session, place, ids) for place in PLACES}
             found = {place: keys for place, keys in found.items() if keys}
             if heir is None and any(place.fate is Fate.HANDED_OVER for place in found):
                 raise ConflictError("the person owns sources or documents: name who owns them from now on")
             _index_anew(session, _documents_in(found))
             for place, keys in found.items():
                 for batch in batches(keys, _BATCH):
-                    _carry_out(session, place, batch, person, heir)
+                    _carry_out(session, place, batch, ids, heir)
             counts = {place: len(keys) for place, keys in found.items()}
             facts: dict[str, Any] = {
                 "parts": counts.get(AUDIT_PLACE, 0),
@@ -170,20 +193,42 @@ def _column(place: Place) -> Column[Any]:
     return Table.metadata.tables[table].c[column]
 
 
-def _keys(session: Session, place: Place, person: UserId) -> list[tuple[Any, ...]]:
+def _ids_of(session: Session, person: UserId) -> frozenset[UserId]:
+    """Every id by which the catalogue names a person: links that have ended too, until somebody else has the id."""
+    other = select(IdentityRow.user_id).where(
+        IdentityRow.known_as == person, IdentityRow.user_id != person, IdentityRow.ended_at.is_(None)
+    )
+    user = session.scalar(other)
+    if user is not None:
+        raise ConflictError(f"this is another id of {user}: a person is erased with all ids, or not at all")
+    linked = session.scalars(select(IdentityRow.known_as).where(IdentityRow.user_id == person))
+    return frozenset((person, *(UserId(id_) for id_ in linked)))
+
+
+def _keys(session: Session, place: Place, persons: frozenset[UserId]) -> list[tuple[Any, ...]]:
     """Primary keys of the rows that name the person."""
     column = _column(place)
     key = column.table.primary_key.columns
     if place.form is not Form.JSON:
-        wanted = person if place.form is Form.ID else user_principal(person)
-        return [tuple(row) for row in session.execute(select(*key).where(column == wanted).order_by(*key))]
-    written = json.dumps(person)[1:-1]  # as it stands in the stored text
-    maybe = select(column, *key).where(cast(column, Text).contains(written, autoescape=True)).order_by(*key)
-    return [tuple(row[1:]) for row in session.execute(maybe) if names(row[0], person)]
+        wanted = sorted(persons if place.form is Form.ID else map(user_principal, persons))
+        return [tuple(row) for row in session.execute(select(*key).where(column.in_(wanted)).order_by(*key))]
+    stored = cast(column, Text)
+    written = [json.dumps(person)[1:-1] for person in sorted(persons)]  # as it stands in the stored text
+    is_maybe = or_(*(stored.contains(each, autoescape=True) for each in written))
+    rows = session.execute(select(column, *key).where(is_maybe).order_by(*key))
+    return [tuple(row[1:]) for row in rows if _names_any(row[0], persons)]
+
+
+def _names_any(value: object, persons: frozenset[UserId]) -> bool:
+    return any(names(value, person) for person in persons)
 
 
 def _carry_out(
-    session: Session, place: Place, keys: Sequence[tuple[Any, ...]], person: UserId, heir: UserId | None
+    session: Session,
+    place: Place,
+    keys: Sequence[tuple[Any, ...]],
+    persons: frozenset[UserId],
+    heir: UserId | None,
 ) -> None:
     column = _column(place)
     table = column.table
@@ -197,7 +242,7 @@ def _carry_out(
             session.execute(update(table).where(here).values({column: heir}))
         case Fate.TAKEN_OUT:
             for row in session.execute(select(column, *table.primary_key.columns).where(here)).all():
-                rest = [each for each in row[0] if not names(each, person)]
+                rest = [each for each in row[0] if not _names_any(each, persons)]
                 this = tuple_(*table.primary_key.columns).in_([tuple(row[1:])])
                 session.execute(update(table).where(this).values({column: rest}))
 

@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Label, Select, and_, case, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from retrieval.access import PrincipalId, source_of
+from retrieval.access import EVERYONE, PrincipalId, source_of
 from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
-from retrieval.adapters.sql.models import GroupRow, MembershipRow
+from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, GroupRow, MembershipRow, SourceRow
 from retrieval.adapters.sql.rows import batches
+from retrieval.corpus import SourceId
 from retrieval.errors import GroupsTooDeepError, NotFoundError, TakenError
 from retrieval.nesting import MAX_LEVELS, too_deep
 
@@ -63,6 +64,20 @@ class GroupChange:
     add: frozenset[PrincipalId] = frozenset()
     remove: frozenset[PrincipalId] = frozenset()
     is_complete: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The groups that somebody is in.
+
+    Attributes:
+        certain: Those whose members are known.
+        deny_only: All others, which are reached only by way of a list that is not whole, or of a name that lets
+            nobody in: they count where an access list denies, and nowhere else.
+    """
+
+    certain: frozenset[PrincipalId] = frozenset()
+    deny_only: frozenset[PrincipalId] = frozenset()
 
 
 class SqlGroups:
@@ -137,11 +152,52 @@ class SqlGroups:
 
     def unknown(self, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
         """Those of some ids of groups that the directory does not know."""
-        found: set[str] = set()
         with self._database.read() as session:
-            for batch in batches(sorted(names), _BATCH):
-                found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
-        return frozenset(names) - {PrincipalId(id_) for id_ in found}
+            return frozenset(names) - known_groups(session, names)
+
+    def unknown_by_source(self) -> dict[SourceId, frozenset[PrincipalId]]:
+        """Groups that access lists name and the directory does not know, by source of the documents.
+
+        They match nobody until they arrive. Takes as long as there are names in lists, not entries.
+        """
+        found: dict[SourceId, set[PrincipalId]] = defaultdict(set)
+        with self._database.read() as session:
+            listed = _groups_in_lists(session)
+            sources = session.execute(
+                select(SourceRow.id, SourceRow.allow, SourceRow.deny).where(SourceRow.removed_at.is_(None))
+            )
+            for source_id, allow, deny in sources:
+                named = {PrincipalId(name) for name in (*allow, *deny) if _is_group(name)}
+                found[SourceId(source_id)] |= named - known_groups(session, named)
+            for batch in batches(sorted(listed - known_groups(session, listed)), _BATCH):
+                query = select(DocumentRow.source_id, AclEntryRow.principal_id).distinct()
+                named_by = query.join(AclEntryRow, AclEntryRow.document_id == DocumentRow.id).where(
+                    AclEntryRow.principal_id.in_(batch), DocumentRow.deleted_at.is_(None)
+                )
+                for source_id, group in session.execute(named_by):
+                    found[SourceId(source_id)].add(PrincipalId(group))
+        return {source_id: frozenset(groups) for source_id, groups in found.items() if groups}
+
+
+def _groups_in_lists(session: Session) -> frozenset[PrincipalId]:
+    """Every group that documents' access lists name: the index is jumped through from name to name."""
+    least = func.min(AclEntryRow.principal_id)
+    names = select(least.label("name")).cte("names", recursive=True)
+    after = select(least).where(AclEntryRow.principal_id > names.c.name).scalar_subquery()
+    names = names.union_all(select(after).where(names.c.name.is_not(None)))
+    return frozenset(PrincipalId(name) for name in session.scalars(select(names.c.name)) if _is_group(name))
+
+
+def _is_group(name: str | None) -> bool:
+    return name is not None and name.startswith("group:") and name != EVERYONE
+
+
+def known_groups(session: Session, names: Collection[PrincipalId]) -> frozenset[PrincipalId]:
+    """Those of some ids of groups that the directory knows."""
+    found: set[str] = set()
+    for batch in batches(sorted(names), _BATCH):
+        found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
+    return frozenset(PrincipalId(id_) for id_ in found)
 
 
 def change_group(session: Session, group_id: PrincipalId, change: GroupChange, now: datetime) -> Group:
@@ -167,9 +223,7 @@ def lock_directory(session: Session) -> None:
 def ensure_groups(session: Session, group_ids: Iterable[PrincipalId], now: datetime) -> None:
     """Make the groups that are missing, named by their ids. The caller holds the directory's lock."""
     wanted = sorted(set(group_ids))
-    found: set[str] = set()
-    for batch in batches(wanted, _BATCH):
-        found.update(session.scalars(select(GroupRow.id).where(GroupRow.id.in_(batch))))
+    found = known_groups(session, wanted)
     session.add_all(
         GroupRow(
             id=id_,
@@ -214,22 +268,43 @@ def remove_members(session: Session, group: PrincipalId, members: Collection[Pri
 
 
 def groups_around(
-    session: Session, members: Collection[PrincipalId], now: datetime
-) -> frozenset[PrincipalId]:
-    """Every group that these principals are in, by way of groups too: one query, whatever the depth.
+    session: Session,
+    members: Collection[PrincipalId],
+    now: datetime,
+    *,
+    doubtful: Collection[PrincipalId] = (),
+) -> Around:
+    """Every group that somebody is in, by way of groups too: one query, whatever the depth.
 
-    `union` keeps each group once, so a cycle ends by itself. A group whose source failed to list its members
-    for longer than `INCOMPLETE_GRACE` counts for nobody.
+    `union` keeps each group once for each way to count, so a cycle ends by itself. A group whose source failed to
+    list its members for longer than `INCOMPLETE_GRACE`, and what is reached through it alone, counts where a list
+    denies and nowhere else.
+
+    Args:
+        members: Names by which groups may list this somebody.
+        doubtful: More such names, by which no group lets anybody in: it may only shut out.
     """
     stale_before = now - INCOMPLETE_GRACE
-    counts = or_(GroupRow.incomplete_since.is_(None), GroupRow.incomplete_since >= stale_before)
-    direct = select(MembershipRow.group_id.label("id")).join(GroupRow, GroupRow.id == MembershipRow.group_id)
-    reached = direct.where(MembershipRow.member_id.in_(sorted(members)), counts).cte(
-        "reached", recursive=True
+    is_whole = or_(GroupRow.incomplete_since.is_(None), GroupRow.incomplete_since >= stale_before)
+    joined = GroupRow.id == MembershipRow.group_id
+    by_name = MembershipRow.member_id.in_(sorted({*members, *doubtful}))
+    is_certain = and_(is_whole, MembershipRow.member_id.not_in(sorted(doubtful)))
+    direct = select(MembershipRow.group_id.label("id"), _flag(is_certain)).join(GroupRow, joined)
+    reached = direct.where(by_name).cte("reached", recursive=True)
+    further = (
+        select(MembershipRow.group_id, _flag(and_(is_whole, reached.c.is_certain == 1)))
+        .join(GroupRow, joined)
+        .join(reached, MembershipRow.member_id == reached.c.id)
     )
-    further = direct.join(reached, MembershipRow.member_id == reached.c.id).where(counts)
     everything = reached.union(further)
-    return frozenset(PrincipalId(id_) for id_ in session.scalars(select(everything.c.id)))
+    found: dict[int, set[PrincipalId]] = {0: set(), 1: set()}
+    for id_, flag in session.execute(select(everything.c.id, everything.c.is_certain)):
+        found[flag].add(PrincipalId(id_))
+    return Around(frozenset(found[1]), frozenset(found[0] - found[1]))
+
+
+def _flag(condition: ColumnElement[bool]) -> Label[int]:
+    return case((condition, 1), else_=0).label("is_certain")
 
 
 def _change_members(session: Session, group_id: PrincipalId, change: GroupChange, now: datetime) -> None:

@@ -75,24 +75,34 @@ class SqlProvisioning:
         with self._database.read() as session:
             return to_users(session, [_present(session, user_id)])[0]
 
-    def create_user(self, change: UserChange, subjects: Subjects) -> tuple[User, list[tuple[str, str]]]:
+    def id_for(self, change: UserChange) -> UserId:
+        """The id that a user made like this would have now. Raises `TakenError` as `create_user`."""
+        with self._database.read() as session:
+            return _id_for(session, change)
+
+    def create_user(
+        self, user_id: UserId, change: UserChange, subjects: Subjects
+    ) -> tuple[User, list[tuple[str, str]]]:
         """Make a user; one that was deleted is back when login and external id are the same.
+
+        Args:
+            user_id: What `id_for` said.
+            change: With a login.
+            subjects: Other ids of the user.
 
         Returns:
             The user, and the wanted ids that were left out.
 
         Raises:
-            TakenError: Another user has this login.
+            TakenError: Another user has this login, or got the id meanwhile.
             IdentityTakenError: A required id is somebody else's.
         """
-        assert change.login
         now = self._clock()
         with self._database.write() as session:
             lock_directory(session)
-            _refuse_taken(session, change.login)
-            row = _deleted_row(session, change.login, change.external_id or "")
-            if row is None:
-                row = add_user(session, _free_user_id(session, change.login), now)
+            if _id_for(session, change) != user_id:
+                raise TakenError("another user got this id meanwhile")
+            row = session.get(UserRow, user_id) or add_user(session, user_id, now)
             change_user(session, row, UserChange(source=self._source, is_deleted=False), now)
             change_user(session, row, change, now)
             left_out = _link(session, UserId(row.id), subjects, self._clock)
@@ -139,6 +149,13 @@ class SqlProvisioning:
             group_id = _free_group_id(session, self._source, change.name)
             ensure_groups(session, [group_id], now)
             return change_group(session, group_id, replace(change, is_complete=True), now)
+
+
+def _id_for(session: Session, change: UserChange) -> UserId:
+    assert change.login
+    _refuse_taken(session, change.login)
+    deleted = _deleted_row(session, change.login, change.external_id or "")
+    return UserId(deleted.id) if deleted is not None else _free_user_id(session, change.login)
 
 
 def _deleted_row(session: Session, login: str, external_id: str) -> UserRow | None:

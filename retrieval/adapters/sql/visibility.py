@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, false, or_
 
-from retrieval.access import Principal
+from retrieval.access import Principal, PrincipalId
 from retrieval.adapters.sql.models import AclEntryRow, DocumentLabelRow, DocumentRow, SourceLabelRow
 from retrieval.labels import HOLD, RETENTION, Label, Retention
 
@@ -68,13 +68,13 @@ def _labelled(condition: Callable[[_LabelRow], ColumnElement[bool]]) -> ColumnEl
 
 def readable_by(principal: Principal) -> ColumnElement[bool]:
     """Condition on `DocumentRow`: readable by the principal, deleted or not."""
-    ids = sorted(principal.ids)
 
-    def named(effect: str) -> ColumnElement[bool]:
+    def named(effect: str, ids: frozenset[PrincipalId]) -> ColumnElement[bool]:
         return exists().where(
             AclEntryRow.document_id == DocumentRow.id,
             AclEntryRow.effect == effect,
-            AclEntryRow.principal_id.in_(ids),
+            AclEntryRow.principal_id.in_(sorted(ids)),
         )
 
-    return and_(~named("deny"), or_(DocumentRow.owner.in_(principal.user_ids), named("allow")))
+    is_owner = DocumentRow.owner.in_(sorted(principal.user_ids))
+    return and_(~named("deny", principal.deny_ids), or_(is_owner, named("allow", principal.allow_ids)))

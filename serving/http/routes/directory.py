@@ -159,6 +159,21 @@ def delete_group(group: Id, desk: TheDesk, caller: DirectoryKeeper, request_id: 
     return Response(status_code=204)
 
 
+@router.post("/import")
+def import_list(
+    body: schemas.ImportIn, desk: TheDesk, caller: DirectoryKeeper, request_id: RequestId
+) -> schemas.ImportedOut:
+    """Bring in a list of users and groups, all of it or nothing. Whom it does not name stays as it is."""
+    imported = Directory(desk).bring_in(
+        caller,
+        [user.listed() for user in body.users],
+        [group.listed() for group in body.groups],
+        dry_run=body.dry_run,
+        request_id=request_id,
+    )
+    return schemas.imported_out(imported, dry_run=body.dry_run)
+
+
 @router.get("/members")
 def list_members(
     desk: TheDesk,

@@ -167,13 +167,15 @@ def watch_job(
 def _shown(
     sources: Sources, caller: Principal, summaries: Sequence[SourceSummary]
 ) -> list[schemas.SourceOut]:
-    explanations = sources.explanations(caller, [summary.source for summary in summaries])
+    shown = [summary.source for summary in summaries]
+    explanations, unknown = sources.explanations(caller, shown), sources.unknown_groups(caller, shown)
     now = utc_now()
     return [
         source_out(
             summary,
             can_manage=sources.may_manage(caller, summary.source),
             now=now,
+            unknown_groups=unknown.get(summary.source.id, ()),
             explanation=explanations.get(summary.source.id),
         )
         for summary in summaries

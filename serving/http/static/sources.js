@@ -54,6 +54,7 @@ function card(source) {
     h("dl", { class: "fact-grid" }, facts(source).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { dir: "auto" }, String(value))))),
     job ? progress(job) : null,
     source.explanation?.is_trouble ? h("div", { class: "notice bad" }, icon("alert"), h("div", {}, explanationLines(source.explanation), source.error_message ? h("p", { class: "problem-facts" }, source.error_message) : null)) : null,
+    source.unknown_groups.length ? h("div", { class: "notice" }, icon("alert"), h("div", {}, h("p", { class: "notice-title" }, "Access lists name groups that nobody knows"), h("p", { dir: "auto" }, `They match nobody until they are in the directory: ${source.unknown_groups.join(", ")}`))) : null,
     diffs.has(source.id) ? difference(diffs.get(source.id)) : null,
     runs.has(source.id) ? runList(runs.get(source.id)) : null,
   );

@@ -70,6 +70,7 @@ def test_search_shows_place_and_passage(refdesk: Refdesk, refdesk_json: RefdeskJ
         (["directory", "sign-out", "nobody"], "ended"),
         (["directory"], "users"),
         (["directory", "groups"], "groups"),
+        (["directory", "import", "tests/serving/cli/people.csv", "--dry-run"], "differences"),
         (["sync"], "jobs"),
         (["audit", "verify"], "intact"),
         (["usage"], "total"),
