@@ -43,7 +43,7 @@ from retrieval.ports import Embedding
 from retrieval.query import Query, SearchFilters, SearchMode
 from retrieval.search import MAX_LIMIT, Search, SearchSettings
 from retrieval.settings import load_settings
-from retrieval.wiring import Corpus, indexes_of, open_corpus, utc_now
+from retrieval.wiring import Corpus, indexes_of, open_corpus, presence_of, utc_now
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
 from workers.wiring import open_toolbox
@@ -194,7 +194,7 @@ def open_bench(folder: Path) -> Iterator[Bench]:
         toolbox = stack.enter_context(open_toolbox(settings, corpus, WorkerSettings()))
         sources = SqlSources(corpus.database, utc_now)
         sources.create(_SOURCE, name=_SOURCE, kind="push", location="", owner=_OWNER)
-        reader = TimedCorpus(SqlCorpus(corpus.database))
+        reader = TimedCorpus(SqlCorpus(corpus.database, presence_of(settings, utc_now)))
         search = Search(corpus=reader, answering=indexes.answering, settings=SearchSettings())
         yield Bench(corpus, toolbox, embedder, reader, search)
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from retrieval.labels import Label
+
 
 class BlockKind(StrEnum):
     """What a block of text is in its document."""
@@ -55,6 +57,7 @@ class ParsedDocument:
         language: ISO 639-1 code of the main language, `und` when unsure.
         warnings: Codes of what was cut or left out, for example `text_truncated`.
         metadata: Small facts from the file, for example `author`; strings only.
+        labels: What the text says of itself in its front matter.
     """
 
     media_type: str
@@ -65,6 +68,7 @@ class ParsedDocument:
     modified_at: datetime | None = None
     warnings: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

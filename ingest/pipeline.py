@@ -42,13 +42,14 @@ from retrieval.corpus import (
     document_id_for,
     found_key,
     indexed_text,
+    pushed_key,
     text_key,
 )
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, SparseEncoder
 
-PARSER_RECIPE = "parsers-v2"
+PARSER_RECIPE = "parsers-v3"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
 
 _EMBED_BATCH = 32
@@ -204,9 +205,8 @@ class Pipeline:
 
     def _clear_away(self, document: Document) -> None:
         """Drop what is left of a deleted document. Those found inside it have jobs of their own for that."""
+        self._blobs.delete(pushed_key(document.id) if document.parent_id is None else found_key(document.id))
         self._indexer.remove(self._store.chunk_ids(document.id))
-        if document.parent_id is not None:
-            self._blobs.delete(found_key(document.id))
 
     def _fetch(self, document: Document) -> bytes:
         if document.parent_id is not None:

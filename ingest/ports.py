@@ -24,6 +24,7 @@ from retrieval.corpus import (
 from retrieval.errors import RefdeskError
 from retrieval.indexes import Calibration
 from retrieval.jobs import Lease
+from retrieval.labels import Label, Labelled, LabelOrigin
 from retrieval.ports import BlobStore
 
 
@@ -36,6 +37,7 @@ class ListedDocument:
         fingerprint: Changes whenever the content may have changed; compared for equality only.
         acl: Who may read it, None when the source does not say (the source's default applies).
         superseded_by: External id of the document that replaces this one, empty when current.
+        labels: What the source states of the document; labels that others have set stay beside them.
     """
 
     external_id: str
@@ -47,6 +49,7 @@ class ListedDocument:
     acl: Acl | None = None
     tags: tuple[str, ...] = ()
     superseded_by: str = ""
+    labels: tuple[Label, ...] = ()
 
 
 class Connector(Protocol):
@@ -150,6 +153,8 @@ class Known:
         acl_is_late: Its list waits for a text, although the one of this fingerprint is live.
         deleted_at: Since when it has a tombstone; listing it again revives it.
         needs_retry: It failed for a reason that may have passed.
+        labelled: Its labels with their origins, deleted or not.
+        modified_at: When the source last changed it.
     """
 
     document_id: DocumentId
@@ -163,7 +168,18 @@ class Known:
     acl_is_manual: bool
     deleted_at: datetime | None
     needs_retry: bool
+    labelled: tuple[Labelled, ...]
+    modified_at: datetime
     acl_is_late: bool = False
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Its labels, wherever they come from."""
+        return self.labels_of(*LabelOrigin)
+
+    def labels_of(self, *origins: LabelOrigin) -> frozenset[Label]:
+        """Its labels of some origins."""
+        return frozenset(each.label for each in self.labelled if each.origin in origins)
 
     @property
     def is_deleted(self) -> bool:

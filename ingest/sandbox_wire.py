@@ -26,6 +26,7 @@ from ingest.errors import (
     TooLargeError,
     UnsupportedTypeError,
 )
+from retrieval.labels import labels_named
 
 MAX_TEXT_CHARACTERS: Final = 2_000_000
 _MAX_LINE_CHARACTERS: Final = 1_000
@@ -67,6 +68,7 @@ def encode_extraction(extraction: Extraction) -> bytes:
         "modified_at": document.modified_at.isoformat() if document.modified_at else None,
         "warnings": document.warnings,
         "metadata": document.metadata,
+        "labels": document.labels,
         "members": [[f.name, f.size_bytes, f.error_code, f.error_message[:300]] for f in extraction.found],
         "chunks": [
             [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens] for c in extraction.chunks
@@ -111,6 +113,7 @@ def _extraction(answer: dict[str, Any]) -> Extraction:
         metadata={
             _matching(_CODE, key): _line(value) for key, value in list(answer["metadata"].items())[:20]
         },
+        labels=labels_named(map(_line, answer.get("labels", []))),
     )
     if document.modified_at is not None and document.modified_at.tzinfo is None:
         raise ValueError("a date without a zone")

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal, NewType
 
 from retrieval.access import Acl
+from retrieval.labels import Label, Labelled
 
 SourceId = NewType("SourceId", str)
 DocumentId = NewType("DocumentId", str)
@@ -70,6 +71,7 @@ class Passage:
         page: Page or slide number from 1, None where the format has none.
         context: What the passage needs to be understood but does not contain, for example a table's
             header row; empty otherwise. Indexed with the text, never quoted.
+        labels: Of the document, as committed when the passage was read.
     """
 
     chunk_id: ChunkId
@@ -93,6 +95,7 @@ class Passage:
     modified_at: datetime
     superseded_by: DocumentId | None
     acl: Acl
+    labels: frozenset[Label] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ class Source:
             before the first.
         next_acl_at: When the schedule refreshes the permission data next.
         acl_error_code: Why the last refresh failed, empty when it did not.
+        labels: Labels that each of its documents has.
     """
 
     id: SourceId
@@ -189,6 +193,7 @@ class Source:
     acl_confirmed_at: datetime | None = None
     next_acl_at: datetime | None = None
     acl_error_code: str = ""
+    labels: frozenset[Label] = frozenset()
 
     @property
     def is_read(self) -> bool:
@@ -239,6 +244,7 @@ class Document:
         live_version: Number of the version that readers see, None before the first one.
         superseded_by: External id of the document that replaces this one, empty when it is current.
         parent_id: The document that this one was found in (a mail's attachment, an archive's file).
+        labelled: Its labels with their origins, in order.
     """
 
     id: DocumentId
@@ -267,6 +273,12 @@ class Document:
     updated_at: datetime
     deleted_at: datetime | None
     parent_id: DocumentId | None = None
+    labelled: tuple[Labelled, ...] = ()
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Its labels, wherever they come from."""
+        return frozenset(each.label for each in self.labelled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ from retrieval.errors import InvalidQueryError, RerankerUnavailableError
 from retrieval.fusion import dense_weight, fuse
 from retrieval.highlighting import highlight
 from retrieval.indexes import OpenIndex
+from retrieval.labels import may_be_prompted
 from retrieval.ports import CorpusReader, IndexQuery, Reranker
 from retrieval.query import Candidate, Hit, Query, SearchResult
 
 T = TypeVar("T")
+AnyHit = TypeVar("AnyHit", bound=Hit)
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +41,13 @@ class SearchSettings:
         depth: Candidates per leg before fusion.
         spare: Candidates fetched per hit wanted, since several chunks may be of one document.
         rerank_depth: Readable hits that a reranker reads.
+        hides_no_ai: Whether documents that may not enter a prompt are not found either.
     """
 
     depth: int = 200
     spare: int = 10
     rerank_depth: int = 50
+    hides_no_ai: bool = False
 
 
 class Search:
@@ -156,9 +160,12 @@ class Search:
         shown = self._corpus.readable(successors, principal) if successors else frozenset()
         if shown and previewer is not None:
             shown &= self._corpus.readable(shown, previewer)
-        hits = [_naming(hit, shown) for hit in hits]
+        hits = [_naming(hit, shown) for hit in hits if self._is_found(hit)]
         hits.sort(key=lambda hit: (-hit.score, hit.passage.chunk_id))
         return hits, len(passages) < len(candidates)
+
+    def _is_found(self, hit: Hit) -> bool:
+        return not self._settings.hides_no_ai or may_be_prompted(hit.passage.labels)
 
 
 class _Stopwatch:
@@ -216,7 +223,7 @@ def _best_per_document(hits: Iterable[Hit]) -> list[Hit]:
     return list(best.values())
 
 
-def demote_superseded(hits: Sequence[Hit]) -> list[Hit]:
+def demote_superseded(hits: Sequence[AnyHit]) -> list[AnyHit]:
     """The hits in order, but a superseded document's after those of the document that replaces it.
 
     A superseded document whose successor is not among the hits keeps its place: it may be all there is.
@@ -229,7 +236,7 @@ def demote_superseded(hits: Sequence[Hit]) -> list[Hit]:
     }
     last_of = {hit.passage.document_id: rank for rank, hit in enumerate(hits)}
 
-    def place(ranked: tuple[int, Hit]) -> tuple[float, int]:
+    def place(ranked: tuple[int, AnyHit]) -> tuple[float, int]:
         rank, hit = ranked
         successor = outdated.get(hit.passage.document_id)
         return (rank, 0) if successor is None else (max(rank, last_of[successor]), 1)

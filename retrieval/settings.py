@@ -263,6 +263,13 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the vLLM server.")
     answer_time_s: float = Field(60.0, gt=0, description="Longest time for one generated answer, seconds.")
     context_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    retention: str = Field(
+        "",
+        description="Classes of retention and their periods in days: `minutes=90d,contracts=3650d`.",
+    )
+    no_ai_search: Literal["shown", "hidden"] = Field(
+        "shown", description="Whether search finds documents with the label `no-ai`, which enter no prompt."
+    )
     tokens_per_day: int | None = Field(
         None,
         ge=1,

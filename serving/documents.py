@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
+from retrieval.adapters.sql.expiry import Expiring, SqlExpiry
 from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
 from retrieval.corpus import (
@@ -23,8 +24,9 @@ from retrieval.corpus import (
     pushed_key,
     text_key,
 )
-from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
+from retrieval.errors import ConflictError, InvalidQueryError, NotPermittedError
 from retrieval.jobs import Job
+from retrieval.labels import Keeping, Label
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain
@@ -39,6 +41,7 @@ class Push:
     Attributes:
         content: Its bytes, never empty.
         acl: Access list; None leaves the present one, and gives a new document the source's default.
+        labels: What the source states of it; None leaves what it stated before.
         metadata: `tags`, `modified_at`, `superseded_by`; everything else becomes a tag `name:value`.
     """
 
@@ -51,6 +54,7 @@ class Push:
     tags: tuple[str, ...] = ()
     modified_at: datetime | None = None
     superseded_by: str = ""
+    labels: tuple[Label, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Documents:
         """Work on this desk's catalogue and blobs."""
         self._desk = desk
         self._upkeep = SqlUpkeep(desk.database, utc_now)
-        self._reindexing = SqlReindexing(desk.database, utc_now)
+        self._reindexing = SqlReindexing(desk.database, utc_now, desk.corpus.presence)
 
     def push(self, principal: Principal, push: Push, *, request_id: str) -> tuple[Document, Job]:
         """Accept a document for indexing; it and its job are committed on return.
@@ -152,6 +156,7 @@ class Documents:
             modified_at=push.modified_at or utc_now(),
             superseded_by=push.superseded_by,
             acl=push.acl,
+            labels=push.labels,
         )
         job = self._upkeep.push(
             pushed,
@@ -232,6 +237,34 @@ class Documents:
             document.id, Acl(owner, acl.allow, acl.deny), requested_by=principal.user_id
         )
 
+    def set_labels(
+        self, principal: Principal, document_id: DocumentId, labels: Collection[Label], *, request_id: str
+    ) -> Document:
+        """Make these the labels that people set on a document, beside those of its source; raises as `delete`.
+
+        They count from the next request on. The record that comes back is the one of before with its new
+        labels: with them its period of retention may have ended.
+        """
+        document = self._managed(principal, document_id)
+        body = {"document_id": document.id, "labels": sorted(labels)}
+        self._note("document.labels", principal, request_id, body)
+        return replace(document, labelled=self._upkeep.set_labels(document.id, labels))
+
+    def keeping(self, document: Document) -> Keeping:
+        """How long a document is kept."""
+        return self._desk.corpus.presence.retention.keeping(document.labels, document.modified_at)
+
+    def expiring(self, principal: Principal, *, days: int, limit: int) -> tuple[list[Expiring], int | None]:
+        """Documents whose period of retention ends within some days, in the order in which they end.
+
+        Access:
+            Of those that the principal may read. Administrators are told how many others there are, everybody
+            else gets None for that.
+        """
+        expiry = SqlExpiry(self._desk.database, self._desk.corpus.presence)
+        found, n_others = expiry.due_within(principal, timedelta(days=days), limit=limit)
+        return found, n_others if is_admin(principal) else None
+
     def may_manage(self, principal: Principal, document: Document) -> bool:
         """Whether the principal may delete, re-index and share a document that it can see."""
         return document.acl.owner in principal.user_ids or is_admin(principal)
@@ -306,10 +339,7 @@ class Documents:
     def _readable(self, principal: Principal, document_id: DocumentId) -> Document:
         if not is_admin(principal):
             return self._desk.corpus.document(principal, document_id)
-        document = self._desk.corpus.record(document_id)
-        if document.deleted_at is not None:
-            raise NotFoundError(f"no document {document_id}")
-        return document
+        return self._desk.corpus.present(document_id)
 
     def _note(self, event: str, principal: Principal, request_id: str, body: Mapping[str, Any]) -> None:
         """Put on record what is about to be done; without the record it is not done."""

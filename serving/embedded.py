@@ -126,7 +126,7 @@ def _working(toolbox: Toolbox, settings: WorkerSettings) -> Iterator[None]:
     app = make_app(IN_PROCESS_BROKER)
     register(app, toolbox)
     worker = InProcessWorker(app, concurrency=settings.concurrency)
-    relay = Relay(app, toolbox.jobs, settings, toolbox.schedule)
+    relay = Relay(app, toolbox.jobs, settings, toolbox.schedule, toolbox.expiry)
     worker.start()
     relay.start()
     try:

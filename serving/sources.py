@@ -18,6 +18,7 @@ from retrieval.adapters.sql.sources import SourceChange, SqlSources
 from retrieval.corpus import SOURCE_KINDS, Source, SourceId, pushed_key
 from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
 from retrieval.jobs import ACCESS_ONLY, CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
+from retrieval.labels import Label
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain_source
@@ -30,7 +31,7 @@ MAX_OPTIONS_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class NewSource:
-    """A source to create. `acl` applies to its documents where the source itself states none."""
+    """A source to create. `acl` applies to documents for which the source states none, `labels` to all of them."""
 
     name: str
     kind: str
@@ -38,6 +39,7 @@ class NewSource:
     acl: Acl
     id: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
 
 
 class Sources:
@@ -86,7 +88,7 @@ class Sources:
             "source.create",
             principal=principal.user_id,
             request_id=request_id,
-            body={"source_id": source_id, "kind": new.kind},
+            body={"source_id": source_id, "kind": new.kind, "labels": sorted(new.labels)},
         )
         return self._stored.create(
             source_id,
@@ -94,6 +96,7 @@ class Sources:
             kind=new.kind,
             location="" if kind.location == "nothing" else new.location,
             options=new.options,
+            labels=new.labels,
             owner=new.acl.owner,
             allow=new.acl.allow,
             deny=new.acl.deny,

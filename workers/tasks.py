@@ -13,6 +13,7 @@ from ingest.pipeline import Pipeline
 from ingest.ports import Connector, DocumentStore, Heartbeat, Run
 from ingest.rebuilding import IndexBuilder
 from ingest.syncing import Syncer, SyncOrder
+from retrieval.adapters.sql.expiry import SqlExpiry
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import JobId, Source
 from retrieval.errors import RefdeskError
@@ -36,6 +37,7 @@ class Toolbox:
     connector_for: Callable[[Source], Connector]
     runner: JobRunner
     schedule: Schedule
+    expiry: SqlExpiry
     concurrency: int
 
 

@@ -243,7 +243,9 @@ class Bench:
 def open_bench(folder: Path, *, index_url: str = "") -> Iterator[Bench]:
     """An empty desk in a folder, its index there or on the Qdrant server at a URL."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = load_settings(data=folder, identity="keys", index_url=index_url)
+    settings = load_settings(
+        data=folder, identity="keys", index_url=index_url, retention="short=30d,long=3650d"
+    )
     with ExitStack() as stack:
         database = Database(settings.database_url)
         stack.callback(database.close)

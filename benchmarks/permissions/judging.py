@@ -70,7 +70,7 @@ class Judge:
         """Judge this world and write to this report."""
         self.world, self.report = world, report
         self.surface, self.viewer = "", Viewer("")
-        self._sights: dict[str, Sight] = {}
+        self._sights: dict[tuple[str, bool], Sight] = {}
         self._runs: dict[tuple[str, ...], None] = {}
         self._known_texts = 0
         self.known_ids: set[str] = set()
@@ -90,22 +90,25 @@ class Judge:
             papers | self.world.chunks.keys() | self.world.versions.keys() | self.world.jobs.keys()
         )
 
-    def sight(self) -> Sight:
-        """What the viewer may be told."""
-        person = self.viewer.person
-        if person not in self._sights:
-            self._sights[person] = self._sight_of(person)
-        return self._sights[person]
+    def sight(self, *, by_prompt: bool = False) -> Sight:
+        """What the viewer may be told; `by_prompt`: in answers and what is made for them."""
+        key = self.viewer.person, by_prompt
+        if key not in self._sights:
+            self._sights[key] = self._sight_of(*key)
+        return self._sights[key]
 
-    def _sight_of(self, person: str) -> Sight:
+    def _sight_of(self, person: str, by_prompt: bool) -> Sight:
         papers = self.world.organisation.readable(person)
         ids = {paper.document_id for paper in papers}
+        if by_prompt:  # a successor is named, whether or not it may be answered from
+            papers = list(filter(self.world.organisation.may_be_prompted, papers))
+        quotable = {paper.document_id for paper in papers}
         told = "\n".join(self._told_of(paper, ids) for paper in papers)
         live = set(self.world.live_versions.values())
         chunks = {
             id_
             for id_, (document, version) in self.world.chunks.items()
-            if document in ids and version in live and self._is_shown(document)
+            if document in quotable and version in live and self._is_shown(document)
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
@@ -190,11 +193,11 @@ class Judge:
         self.check(is_shown or not must, f"hides {paper and paper.path}", n=0)
         return bool(is_shown)
 
-    def told(self, text: str, *, sent: Any = None) -> None:
+    def told(self, text: str, *, sent: Any = None, by_prompt: bool = False) -> None:
         """Search a reply for ids, words and runs of words that the viewer may not be told."""
         text = text.replace("\\n", " ").lower()
         given = json.dumps(sent).lower() if sent is not None else ""
-        sight = self.sight()
+        sight = self.sight(by_prompt=by_prompt)
         ids = {id_ for id_ in UUID.findall(text) if id_ in self.known_ids and id_ not in sight.ids}
         leaked = sorted(id_ for id_ in ids if id_ not in given)
         words = {

@@ -98,6 +98,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", f"{DOCUMENT}/text"): Route((READ,), About.READ),
     ("POST", f"{DOCUMENT}/reindex"): Route((WRITE,), About.MANAGE, changes=True),
     ("PUT", f"{DOCUMENT}/acl"): Route((WRITE,), About.MANAGE, {"allow": ["everyone"]}, changes=True),
+    ("PUT", f"{DOCUMENT}/labels"): Route((WRITE,), About.MANAGE, {"labels": ["no-ai"]}, changes=True),
+    ("GET", "/api/v1/retention"): Route((READ,), About.CALLER),
     ("POST", "/api/v1/access/explain"): Route(
         (Scope.ACCESS_EXPLAIN,), About.MANAGE, {"user_id": "somebody", "document_id": "{document_id}"}
     ),

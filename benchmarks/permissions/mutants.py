@@ -102,22 +102,24 @@ MUTANTS: dict[str, Mutant] = {
     "listing with or": Mutant(_SEEN, "return and_(", "return or_("),
     "deny counts as allow": Mutant(_SEEN, "AclEntryRow.effect == effect,", ""),
     "anybody's list": Mutant(_SEEN, "AclEntryRow.document_id == DocumentRow.id,", ""),
-    "deleted ones listed": Mutant(f"{_SQL}.visibility:visible_to", "DocumentRow.deleted_at.is_(None), ", ""),
+    "deleted ones listed": Mutant(
+        f"{_SQL}.visibility:Presence.present", "DocumentRow.deleted_at.is_(None), ", ""
+    ),
     "second page unchecked": Mutant(
         f"{_CORPUS}.documents", "query = query.where(", "query = select(DocumentRow).where("
     ),
     "counts of everything": Mutant(f"{_CORPUS}.count_by_state", "*conditions", "*conditions[1:]"),
     "passages of everything": Mutant(
-        f"{_CORPUS}.passage_count", ".where(shown_to(principal, self._clock()))", ""
+        f"{_CORPUS}.passage_count", ".where(self._presence.shown_to(principal))", ""
     ),
     "sources count everything": Mutant(
-        f"{_CORPUS}.sources", ".where(visible_to(principal, self._clock()))", ""
+        f"{_CORPUS}.sources", ".where(self._presence.visible_to(principal))", ""
     ),
     "every source shown": Mutant(
         f"{_CORPUS}.sources", "if row.id in by_source or row.owner in principal.user_ids", ""
     ),
     "jobs of hidden documents": Mutant(
-        f"{_SQL}.corpus:_jobs", "readable_by(principal, now) & (mine", "(mine"
+        f"{_SQL}.corpus:_jobs", "presence.readable_by(principal) & (mine", "(mine"
     ),
     "jobs of everybody": Mutant(f"{_SQL}.corpus:_jobs", "if of_everybody:", "if True:"),
     "hidden successor listed": Mutant(
@@ -125,7 +127,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # one document
     "record unchecked": Mutant(f"{_CORPUS}.document", " or not permits(found[0].acl, principal)", ""),
-    "deleted record shown": Mutant(f"{_CORPUS}.document", "visible_to(", "readable_by("),
+    "deleted record shown": Mutant(f"{_CORPUS}.document", "presence.visible_to(", "presence.readable_by("),
     "versions unchecked": Mutant(f"{_CORPUS}.versions", "self.document(principal, document_id)", "None"),
     "chunks unchecked": Mutant(
         f"{_CORPUS}.chunks", "self.document_to_read(principal, document_id)", "self.record(document_id)"
@@ -177,6 +179,49 @@ MUTANTS: dict[str, Mutant] = {
     "inside keeps its list": Mutant(f"{_SQL}.acls:write_acl", "session.scalars(inside).all()", "[]"),
     "deny not written": Mutant(f"{_SQL}.acls:write_acl", '"deny", acl.deny', '"deny", ()'),
     "waiting list forgotten": Mutant(f"{_SQL}.acls:settle_acl", "if waiting is not None:", "if False:"),
+    # labels: what may enter a prompt, and what is there at all
+    "label ignored in the prompt": Mutant(
+        "serving.admission:admit", "may_be_prompted(passage.labels)", "True"
+    ),
+    "label of the index, not of now": Mutant(
+        "serving.admission:admit", "passage = passages.get(hit.passage.chunk_id)", "passage = hit.passage"
+    ),
+    "answers of before go to the model": Mutant(
+        "serving.http.routes.openai:_question",
+        'message.role == "user"]',
+        'message.role in ("user", "assistant")]',
+    ),
+    "labels of hidden ones counted": Mutant(
+        "serving.admission:admit", "not permits(passage.acl, principal)", "False"
+    ),
+    "what was found inside is not labelled": Mutant(
+        f"{_SQL}.labels:write_labels", "session.scalars(inside).all()", "[]"
+    ),
+    "labels of the source forgotten": Mutant(
+        f"{_SQL}.labels:labelled_of", "found[id_] | defaults[source_id]", "found[id_]"
+    ),
+    "label set by hand lost at a push": Mutant(
+        f"{_SQL}.upkeep:_take_over", "LabelOrigin.SOURCE", "LabelOrigin.OWNER"
+    ),
+    "period not looked at in listings": Mutant(
+        f"{_SQL}.visibility:Presence.present", ", ~is_over(self.retention, self.clock())", ""
+    ),
+    "period not looked at in search": Mutant(
+        f"{_SQL}.corpus:_live_passages", " if presence.shows(each.labels, each.modified_at)", ""
+    ),
+    "hold ignored": Mutant("retrieval.labels:Retention.keeping", "HOLD in labels", "False"),
+    "hold ignored in listings": Mutant(f"{_SQL}.visibility:_keeps", "row.label == HOLD, ", ""),
+    "class without a period ends at once": Mutant(
+        f"{_SQL}.visibility:_keeps", "row.label == HOLD, is_unknown, ", "row.label == HOLD, "
+    ),
+    "held ones swept away": Mutant(
+        f"{_SQL}.expiry:SqlExpiry._keeps_something", "return any(", "return False and any("
+    ),
+    "ends of hidden ones told": Mutant(
+        f"{_SQL}.expiry:SqlExpiry.due_within",
+        ".where(ends, readable).order",
+        ".where(ends).order",
+    ),
     # who asks
     "stale groups": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",

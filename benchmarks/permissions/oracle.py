@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 EVERYONE = "group:everyone"
 
+PERIODS_DAYS = {"retention:short": 30, "retention:long": 3650}
+"""Classes of retention; others have no period, and what is in one of those stays."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -53,6 +56,8 @@ class Paper:
         is_in_work: Whether a job for it waits.
         is_manual: Whether a person set the list, which a source does not change then.
         parent: The document that it was found inside.
+        stated, set_by_hand: Labels that its source stated with it last, and those that a person set.
+        age_days: Since its source last changed it.
     """
 
     document_id: str
@@ -68,6 +73,18 @@ class Paper:
     is_deleted: bool = False
     is_in_work: bool = False
     parent: Paper | None = None
+    stated: frozenset[str] = frozenset()
+    set_by_hand: frozenset[str] = frozenset()
+    age_days: int = 0
+
+    def own_labels(self) -> frozenset[str]:
+        """Labels it has, those of its source as a whole apart."""
+        return self.stated | self.set_by_hand | (self.parent.own_labels() if self.parent else frozenset())
+
+    @property
+    def outermost(self) -> Paper:
+        """The document that its source sent."""
+        return self.parent.outermost if self.parent else self
 
     def lists(self) -> list[Listing]:
         """Every list that has to let somebody in."""
@@ -113,6 +130,7 @@ class Organisation:
         self.in_doubt: set[str] = set()
         self.sources: dict[str, str] = {}
         self.outdated: set[str] = set()
+        self.labels_of_source: dict[str, frozenset[str]] = {}
         self.papers: list[Paper] = []
 
     def ids(self, person: str) -> set[str]:
@@ -184,9 +202,32 @@ class Organisation:
         counts = paper.source not in self.outdated or self.owns(person, paper)
         return counts and all(self.passes(person, listing) for listing in paper.lists())
 
+    def labels(self, paper: Paper) -> frozenset[str]:
+        """Every label that counts for a paper."""
+        return paper.own_labels() | self.labels_of_source.get(paper.source, frozenset())
+
+    def has_ended(self, paper: Paper) -> bool:
+        """Whether its period is over, so that it is there for nobody."""
+        labels = self.labels(paper)
+        classes = [label for label in labels if label.startswith("retention:")]
+        if "hold" in labels or not classes:
+            return False
+        for name in classes:
+            if name not in PERIODS_DAYS or paper.outermost.age_days < PERIODS_DAYS[name]:
+                return False
+        return True
+
+    def may_be_prompted(self, paper: Paper) -> bool:
+        """Whether its text may enter a prompt of anybody who reads it."""
+        return "no-ai" not in self.labels(paper)
+
+    def is_there(self, paper: Paper) -> bool:
+        """Whether somebody might see it."""
+        return not paper.is_deleted and not self.has_ended(paper)
+
     def may(self, person: str, paper: Paper) -> bool:
         """Whether a person may see that there is such a paper."""
-        return not paper.is_deleted and self.admitted(person, paper)
+        return self.is_there(paper) and self.admitted(person, paper)
 
     def is_shown(self, paper: Paper) -> bool:
         """Whether anybody is shown its text now."""
@@ -220,6 +261,21 @@ class Organisation:
                 paper.before.append(paper.listing)
             paper.listing = listing
         paper.sent = text
+
+    def swept(self) -> None:
+        """What has ended goes, unless something inside it is kept still."""
+        for paper in self.papers:
+            if (
+                not paper.is_deleted
+                and self.has_ended(paper)
+                and all(map(self.has_ended, self._below(paper)))
+            ):
+                self.deleted(paper)
+
+    def _below(self, paper: Paper) -> Iterator[Paper]:
+        for each in self.inside(paper):
+            yield each
+            yield from self._below(each)
 
     def shared(self, paper: Paper, listing: Listing) -> None:
         """A person sets the list by hand."""

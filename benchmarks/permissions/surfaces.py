@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.permissions.judging import Judge
 from benchmarks.permissions.matrix import DIRECTORY, ROUTES, SCIM
-from benchmarks.permissions.oracle import Paper
+from benchmarks.permissions.oracle import PERIODS_DAYS, Paper
 from benchmarks.permissions.world import Viewer
 from retrieval.access import Principal, PrincipalId, UserId, filter_for
 from retrieval.corpus import DocumentId
@@ -29,7 +29,7 @@ _PREVIEW = "/api/v1/search/preview"
 _MOST = 200
 
 
-def _ask(judge: Judge, method: str, path: str, body: Any = None) -> Any:
+def _ask(judge: Judge, method: str, path: str, body: Any = None, *, by_prompt: bool = False) -> Any:
     """One request, searched for what may not be told; None when the viewer does not come in, rightly."""
     world = judge.world
     reply = world.ask(judge.viewer, method, path, body)
@@ -40,7 +40,7 @@ def _ask(judge: Judge, method: str, path: str, body: Any = None) -> Any:
         judge.told(reply.text, sent=body)
         return None
     judge.check(reply.status_code < 500, f"{method} {path}: {reply.text[:200]}")
-    judge.told(reply.text + str(dict(reply.headers)), sent=[path, body])
+    judge.told(reply.text + str(dict(reply.headers)), sent=[path, body], by_prompt=by_prompt)
     return reply
 
 
@@ -176,7 +176,7 @@ def _judge_prompts(judge: Judge) -> None:
     """What entered prompts is what the asker may read and has said; equal salts are for equal readers."""
     said = judge.said[judge.viewer.person]
     for request in judge.world.bench.model.requests:
-        judge.told("\n".join(message.content for message in request.messages), sent=said)
+        judge.told("\n".join(message.content for message in request.messages), sent=said, by_prompt=True)
         organisation, person = judge.world.organisation, judge.viewer.person
         names = (organisation.names(person), organisation.names_against(person))
         known = judge.salts.setdefault(request.cache_salt, names)
@@ -194,7 +194,7 @@ def answers(judge: Judge) -> None:
         "mode": dice.choice(("auto", "auto", "extractive")),
         "stream": dice.random() < 0.4,
     }
-    reply = _ask(judge, "POST", "/api/v1/answers", body)
+    reply = _ask(judge, "POST", "/api/v1/answers", body, by_prompt=True)
     _judge_prompts(judge)
     if reply is None:
         return
@@ -202,16 +202,56 @@ def answers(judge: Judge) -> None:
         answer = json.loads(re.findall(r"event: done\ndata: (.*)", reply.text)[-1])
     else:
         answer = reply.json()
+    promptable = [each for each in _live(judge) if judge.world.organisation.may_be_prompted(each)]
     for part in ("references", "citations"):
-        judge.listing({each["document_id"] for each in answer[part]}, _live(judge), whole=False)
+        judge.listing({each["document_id"] for each in answer[part]}, promptable, whole=False)
+    most = sum(each.live.n_passages for each in _labelled(judge) if each.live)
+    judge.check(answer["withheld"] <= most, f"{answer['withheld']} passages withheld, not {most}")
+
+
+def _labelled(judge: Judge) -> list[Paper]:
+    """Papers that the viewer reads and that may not enter a prompt."""
+    organisation = judge.world.organisation
+    readable = organisation.readable(judge.viewer.person)
+    return [paper for paper in readable if paper.live and not organisation.may_be_prompted(paper)]
 
 
 def chat(judge: Judge) -> None:
-    """So do those of a chat completion."""
+    """So do those of a chat completion; what an answer said before, as its client has it, comes back nowhere."""
     question, _ = _asked(judge)
-    body = {"messages": [{"role": "user", "content": question}], "stream": judge.world.dice.random() < 0.4}
-    _ask(judge, "POST", "/v1/chat/completions", body)
+    before = judge.world.dice.choice(_labelled(judge) or _papers(judge))
+    messages = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": before.live.body if before.live else "Nothing."},
+        {"role": "user", "content": question},
+    ]
+    body = {"messages": messages, "stream": judge.world.dice.random() < 0.4}
+    _ask(judge, "POST", "/v1/chat/completions", body, by_prompt=True)
     _judge_prompts(judge)
+
+
+def ending(judge: Judge) -> None:
+    """What ends soon is told of what may be read; an administrator is told how many others end."""
+    reply = _ask(judge, "GET", "/api/v1/retention?days=5000&limit=1000")
+    if reply is None:
+        return
+    organisation, shown = (
+        judge.world.organisation,
+        {each["document_id"] for each in reply.json()["documents"]},
+    )
+    ends = [each for each in _papers(judge) if _ends(judge, each)]
+    judge.listing(shown, ends)
+    judge.check((reply.json()["others"] is not None) == judge.viewer.is_admin, "counts what others read")
+    judge.check(not any(organisation.has_ended(each) for each in ends), "what has ended is still to end")
+
+
+def _ends(judge: Judge, paper: Paper) -> bool:
+    """Whether its period ends at some time to come."""
+    organisation = judge.world.organisation
+    labels = organisation.labels(paper)
+    classes = {label for label in labels if label.startswith("retention:")}
+    is_to_end = bool(classes) and classes <= PERIODS_DAYS.keys() and "hold" not in labels
+    return is_to_end and organisation.is_there(paper)
 
 
 def models(judge: Judge) -> None:
@@ -337,7 +377,12 @@ def attempts(judge: Judge) -> None:
     ):
         return
     method, tail, body = judge.world.dice.choice(
-        [("DELETE", "", None), ("POST", "/reindex", None), ("PUT", "/acl", {"allow": ["everyone"]})]
+        [
+            ("DELETE", "", None),
+            ("POST", "/reindex", None),
+            ("PUT", "/acl", {"allow": ["everyone"]}),
+            ("PUT", "/labels", {"labels": ["hold"]}),
+        ]
     )
     before = judge.world.bench.desk.corpus.record(DocumentId(paper.document_id))
     reply = _ask(judge, method, f"/api/v1/documents/{paper.document_id}{tail}", body)
@@ -411,7 +456,7 @@ def jobs(judge: Judge) -> None:
         paper = judge.paper(job.document_id)
         concerned = judge.concerns(judge.viewer.person, job.id)
         judge.check(job.id not in shown or concerned, f"shows a job about {paper and paper.path}")
-        settled = paper is not None and paper.is_settled and not paper.is_deleted
+        settled = paper is not None and paper.is_settled and judge.world.organisation.is_there(paper)
         judge.check(job.id in shown or not (concerned and settled), "hides a job", n=0)
 
 
@@ -522,7 +567,10 @@ def open_to_all(path: str) -> Surface:
 
 
 def index(judge: Judge) -> None:
-    """Both legs of the index itself, without the second check, give exactly the passages that may be read."""
+    """Both legs of the index itself, without the second check, give exactly the passages that may be read.
+
+    Of periods it knows nothing: what has ended stays there until it is swept away.
+    """
     if not judge.world.is_in_step:
         return
     person, paper = judge.viewer.person, _any_paper(judge)
@@ -549,8 +597,9 @@ def index(judge: Judge) -> None:
         {judge.world.chunks[each.chunk_id][0] for each in leg if each.chunk_id in judge.world.chunks}
         for leg in (legs.dense, legs.sparse)
     )
-    judge.listing(dense, _live(judge))
-    judge.listing(sparse, _live(judge), whole=False)
+    ended = {each.document_id for each in _papers(judge) if judge.world.organisation.has_ended(each)}
+    judge.listing(dense - ended, _live(judge))
+    judge.listing(sparse - ended, _live(judge), whole=False)
 
 
 SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
@@ -566,6 +615,7 @@ SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
     ("GET", f"{_DOCUMENT}/chunks"): (chunks,),
     ("GET", f"{_DOCUMENT}/history"): (history,),
     ("GET", f"{_DOCUMENT}/text"): (text,),
+    ("GET", "/api/v1/retention"): (ending,),
     ("POST", "/api/v1/access/explain"): (explain, explain),
     ("POST", "/api/v1/documents/reindex"): (reindex_own,),
     ("GET", "/api/v1/sources"): (sources,),
@@ -595,6 +645,7 @@ SILENT: dict[tuple[str, str], str] = {
     ("DELETE", _DOCUMENT): _OWN_REPLY,
     ("POST", f"{_DOCUMENT}/reindex"): _OWN_REPLY,
     ("PUT", f"{_DOCUMENT}/acl"): _OWN_REPLY,
+    ("PUT", f"{_DOCUMENT}/labels"): _OWN_REPLY,
     ("POST", "/api/v1/sources"): _OWN_REPLY,
     ("PATCH", "/api/v1/sources/{source_id}"): _OWN_REPLY,
     ("DELETE", "/api/v1/sources/{source_id}"): _OWN_REPLY,

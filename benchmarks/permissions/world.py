@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,9 @@ class World:
             (1, self._account_is_closed_or_opened),
             (1, self._reindex),
             (2, self._permissions_age_or_are_refreshed),
+            (3, self._labels_change),
+            (1, self._labels_of_a_source_change),
+            (1, self._sweep),
             (2, self._some_work),
             (4, self.work),
         ]
@@ -309,7 +313,7 @@ class World:
         return f"{person} {'comes back' if is_closed else 'is shut out'}"
 
     def _list_changes(self) -> str:
-        papers = [paper for paper in self.organisation.papers if not paper.is_deleted]
+        papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
         if not papers:
             return "nothing"
         paper, listing = self.dice.choice(papers), self._listing()
@@ -324,6 +328,39 @@ class World:
         elif paper.parent is None and paper.is_settled:
             assert not allowed, f"{actor} could not set a list: {reply.text}"
         return f"{actor} shares {paper.path}: {listing}, {reply.status_code}"
+
+    def _labels_change(self) -> str:
+        papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
+        paper, labels = self.dice.choice(papers), self._labels()
+        owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.5 else None
+        actor = Viewer(owner or ADMINISTRATOR)
+        body = {"labels": sorted(labels)}
+        reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/labels", body)
+        allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
+        if reply.status_code == 200:
+            assert allowed, f"{actor} set labels without a right to"
+            paper.set_by_hand = labels
+            told = {each["name"] for each in reply.json()["labels"]}
+            assert told == self.organisation.labels(paper), f"{paper.path}: {told}"
+        elif paper.parent is None and paper.is_settled:
+            assert not allowed, f"{actor} could not set labels: {reply.text}"
+        return f"{actor} labels {paper.path}: {sorted(labels)}, {reply.status_code}"
+
+    def _labels_of_a_source_change(self) -> str:
+        source = self.dice.choice(sorted(self.organisation.sources))
+        labels = self._labels() if self.dice.random() < 0.3 else frozenset()
+        reply = self.ask(
+            Viewer(ADMINISTRATOR), "PATCH", f"/api/v1/sources/{source}", {"labels": sorted(labels)}
+        )
+        assert reply.status_code == 200, reply.text
+        self.organisation.labels_of_source[source] = labels
+        return f"all of {source} is labelled {sorted(labels)}"
+
+    def _sweep(self) -> str:
+        while self.bench.toolbox.expiry.bury_due():
+            pass
+        self.organisation.swept()
+        return "what has ended is swept away"
 
     def _comes_in(self, viewer: Viewer) -> bool:
         return viewer.person not in self.organisation.disabled
@@ -355,6 +392,12 @@ class World:
             "text": _as_pushed(text),
             "metadata": {"tags": [paper.tag], "superseded_by": self.successors.get(paper.document_id, "")},
         }
+        paper.age_days = self.dice.choice((0, 0, 60))
+        changed_at = utc_now() - timedelta(days=paper.age_days)
+        body["metadata"]["modified_at"] = changed_at.isoformat()
+        if self.dice.random() < 0.6:
+            paper.stated = self._labels()
+            body["labels"] = sorted(paper.stated)
         if listing is not None:
             body["acl"] = {
                 "owner": listing.owner,
@@ -369,7 +412,8 @@ class World:
         return f"{actor} pushes {paper.path}: {listing}"
 
     def _paper_goes(self) -> str:
-        papers = [each for each in self.organisation.papers if not each.is_deleted and each.parent is None]
+        papers = [each for each in self.organisation.papers if self.organisation.is_there(each)]
+        papers = [each for each in papers if each.parent is None]
         if len(papers) < self._n_papers // 2:
             return "nothing"
         paper = self.dice.choice(papers)
@@ -379,7 +423,7 @@ class World:
         return f"{paper.path} is deleted"
 
     def _reindex(self) -> str:
-        paper = self.dice.choice([each for each in self.organisation.papers if not each.is_deleted])
+        paper = self.dice.choice(list(filter(self.organisation.is_there, self.organisation.papers)))
         reply = self.ask(Viewer(ADMINISTRATOR), "POST", f"/api/v1/documents/{paper.document_id}/reindex")
         assert reply.status_code == 202, reply.text
         return f"{paper.path} is read anew"
@@ -422,6 +466,15 @@ class World:
         return Listing(
             owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
         )
+
+    def _labels(self) -> frozenset[str]:
+        if self.dice.random() < 0.4:
+            return frozenset()
+        names = ("no-ai", "no-ai", "no-ai", "retention:short", "retention:short", "retention:long")
+        chosen = {self.dice.choice(names)}
+        if self.dice.random() < 0.3:
+            chosen.add(self.dice.choice(("hold", "retention:odd", *names)))
+        return frozenset(chosen)
 
     def _default(self, source: str) -> Listing:
         return Listing(self.organisation.sources[source])

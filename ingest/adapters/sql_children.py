@@ -12,6 +12,7 @@ from ingest.ports import FoundDocument, Lineage
 from retrieval.adapters.sql import families, jobs
 from retrieval.adapters.sql.acls import inherited_acl, state_acl
 from retrieval.adapters.sql.jobs import JobRequest
+from retrieval.adapters.sql.labels import pass_on_labels
 from retrieval.adapters.sql.models import DocumentRow
 from retrieval.adapters.sql.rows import batches, read_acls
 from retrieval.corpus import DocumentId, DocumentState, SourceId, document_id_for
@@ -40,6 +41,7 @@ def take_in(
         row.modified_at = parent.modified_at
         if row.deleted_at is not None:
             row.acl_origin, row.deleted_at = "source", None
+        pass_on_labels(session, parent.id, row.id)
         is_newer = not is_settled or row.state != DocumentState.LIVE
         state_acl(session, row, inherited_acl(session, row, acl), newer_text=is_newer)
         if not is_settled:

@@ -29,6 +29,7 @@ from retrieval.adapters.sql.acls import settle_acl, state_acl, waiting_acls
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import missed_by
 from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.labels import labelled_of, write_labels
 from retrieval.adapters.sql.models import (
     ChunkRow,
     DocumentRow,
@@ -51,6 +52,7 @@ from retrieval.corpus import (
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError, RefdeskError
 from retrieval.indexes import Calibration, spoken
 from retrieval.jobs import FORCE, JobKind, Lease
+from retrieval.labels import Labelled, LabelOrigin
 
 
 class SqlDocumentStore:
@@ -75,8 +77,11 @@ class SqlDocumentStore:
             listed = (DocumentRow.source_id == source_id, DocumentRow.parent_id.is_(None))
             rows = list(session.scalars(select(DocumentRow).where(*listed)))
             acls, waiting = read_acls(session, rows), waiting_acls(session, rows)
+            labelled = labelled_of(session, {row.id: row.source_id for row in rows})
         return {
-            row.external_id: _to_known(row, waiting.get(row.id, acls[row.id]), waits=row.id in waiting)
+            row.external_id: _to_known(
+                row, waiting.get(row.id, acls[row.id]), labelled[row.id], waits=row.id in waiting
+            )
             for row in rows
         }
 
@@ -182,7 +187,8 @@ class SqlDocumentStore:
                 raise NotFoundError(f"no document {document_id}")
             live = None if row.live_version_id is None else session.get(VersionRow, row.live_version_id)
             acl = read_acls(session, [row])[row.id]
-        return to_document(row, acl, None if live is None else live.number)
+            labelled = labelled_of(session, {row.id: row.source_id})[row.id]
+        return to_document(row, acl, None if live is None else live.number, labelled)
 
     def note_reading(self, lease: Lease, state: DocumentState) -> None:
         """See `DocumentStore.note_reading`."""
@@ -243,6 +249,7 @@ class SqlDocumentStore:
             document.title = document.source_title or version.title or document.external_id
             document.media_type, document.language = version.media_type, version.language
             document.warnings = list(version.facts.get("warnings", []))
+            write_labels(session, document.id, LabelOrigin.TEXT, version.facts.get("labels", []))
             document.state, document.attempts, document.updated_at = DocumentState.LIVE, 0, now
             document.error_code, document.error_message, document.retryable = "", "", False
             if epoch is not None:
@@ -408,7 +415,7 @@ def _stale_family(session: Session, document_id: DocumentId) -> list[DocumentId]
     return [DocumentId(id_) for part in parts for id_ in session.scalars(part)]
 
 
-def _to_known(row: DocumentRow, acl: Acl, *, waits: bool) -> Known:
+def _to_known(row: DocumentRow, acl: Acl, labelled: tuple[Labelled, ...], *, waits: bool) -> Known:
     unfinished_business = row.state == DocumentState.QUARANTINED and row.retryable
     return Known(
         document_id=DocumentId(row.id),
@@ -422,6 +429,8 @@ def _to_known(row: DocumentRow, acl: Acl, *, waits: bool) -> Known:
         acl_is_manual=row.acl_origin == "manual",
         deleted_at=row.deleted_at,
         needs_retry=unfinished_business,
+        labelled=labelled,
+        modified_at=row.modified_at,
         acl_is_late=waits and row.state == DocumentState.LIVE,
     )
 
@@ -466,6 +475,7 @@ def _take_over(
         row.title = item.title
     row.superseded_by, row.modified_at, row.updated_at = item.superseded_by, item.modified_at, now
     families.pass_on_details(session, row)
+    write_labels(session, row.id, LabelOrigin.SOURCE, item.labels)
     if row.acl_origin == "manual":
         return False
     return state_acl(session, row, item.acl or source.default_acl, newer_text=newer_text)

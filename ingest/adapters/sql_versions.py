@@ -57,7 +57,11 @@ def new_version(session: Session, version: StagedVersion, now: datetime) -> Vers
         title=document.title,
         media_type=document.media_type,
         language=document.language,
-        facts={"warnings": list(document.warnings), "metadata": document.metadata},
+        facts={
+            "warnings": list(document.warnings),
+            "metadata": document.metadata,
+            "labels": list(document.labels),
+        },
         size_bytes=version.size_bytes,
         n_chunks=len(version.chunks),
         reason=version.reason,

@@ -141,6 +141,8 @@ def print_sources_of(answer: Mapping[str, Any]) -> None:
         reason = answer["fallback_reason"]
         why = "the day's tokens are used up" if reason == "token_budget_spent" else reason
         print(f"\n(Extracts stand in for the model: {why}.)", file=sys.stderr)
+    if answer.get("withheld"):
+        print(f"\n(Left out, because labelled no-ai: {answer['withheld']} passages.)", file=sys.stderr)
 
 
 def _streamed(api: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:

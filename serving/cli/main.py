@@ -24,6 +24,8 @@ _COMMANDS = {
     "sources": ("serving.cli.sources:sources", "List, add and change what documents come from."),
     "sync": ("serving.cli.sources:sync", "Bring a source's documents up to date."),
     "docs": ("serving.cli.corpus:docs", "List documents."),
+    "label": ("serving.cli.corpus:label", "Show and set the labels of a document."),
+    "retention": ("serving.cli.corpus:retention", "List what is kept no longer than some days."),
     "reindex": ("serving.cli.corpus:reindex", "Read documents anew."),
     "preview": ("serving.cli.asking:preview", "Find what somebody else would find in your documents."),
     "access": ("serving.cli.people:access", "Explain who may read a document, and why."),

@@ -16,12 +16,15 @@ from serving.cli.shape import Duration, ExampleCommand, span, wait_option
 from serving.cli.waiting import failures_of, outcome_of, wait_for_run
 
 _EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_SIGNS = {"added": "+", "modified": "~", "touched": "=", "deleted": "-"}
+_SIGNS = {"added": "+", "modified": "~", "touched": "=", "deleted": "-", "expired": "x"}
 
 _option = click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="For the connector; VALUE may be JSON."
 )
 _every = click.option("--every", type=Duration(), help="Sync by itself this often: 15m, 6h, 1d; off: never.")
+_labels = click.option(
+    "--label", "labels", multiple=True, help="Label of all its documents (no-ai, …); may be repeated."
+)
 _freshness = click.option("--freshness", type=Duration(), help="Age that is accepted: 2h, 1d; off: any.")
 _acl_every = click.option(
     "--acl-every", type=Duration(), help="Refresh who may read what by itself this often: 1h; off: never."
@@ -71,6 +74,7 @@ def sources(context: click.Context, as_json: bool, connection: Connection) -> No
 @_option
 @_every
 @_freshness
+@_labels
 @click.option("--watch", is_flag=True, help="Take a folder's changes in at once, while the desk runs.")
 @click.option("--id", "source_id", default="", help="Id to use; one is made when left out.")
 @click.option("--allow", multiple=True, help="Group (or user:ID) that may read; may be repeated.")
@@ -87,6 +91,7 @@ def add_source(
     options: tuple[str, ...],
     every: int | None,
     freshness: int | None,
+    labels: tuple[str, ...],
     watch: bool,
     source_id: str,
     allow: tuple[str, ...],
@@ -107,6 +112,7 @@ def add_source(
         "location": str(folder.absolute()) if folder else location,
         "acl": {"allow": list(allow), "deny": list(deny)},
         "options": {**_options(options), **({"watch": True} if watch else {})},
+        "labels": list(labels),
     }
     with open_api(connection, create=True) as api:
         made = api.post("sources", body=body)
@@ -154,6 +160,7 @@ def show_source(source: str, as_json: bool, connection: Connection) -> None:
 @_freshness
 @_acl_every
 @_acl_max_age
+@_labels
 @json_option
 @connected
 def set_source(
@@ -165,13 +172,19 @@ def set_source(
     freshness: int | None,
     acl_every: int | None,
     acl_max_age: int | None,
+    labels: tuple[str, ...],
     as_json: bool,
     connection: Connection,
 ) -> None:
-    """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away."""
+    """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away.
+
+    With --label these become the labels of all its documents; --label none takes them away.
+    """
     body: dict[str, Any] = _times(
         sync_every_s=every, freshness_s=freshness, acl_every_s=acl_every, acl_max_age_s=acl_max_age
     )
+    if labels:
+        body["labels"] = [] if labels == ("none",) else list(labels)
     if name is not None:
         body["name"] = name
     with open_api(connection) as api:

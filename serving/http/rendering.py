@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -16,10 +16,12 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
 from retrieval.adapters.sql.directory import ApiKey
+from retrieval.adapters.sql.expiry import Expiring
 from retrieval.audit import Record
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
+from retrieval.labels import Keeping, Labelled, Retention
 from retrieval.query import Hit, SearchFilters, SearchResult
 from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
@@ -31,6 +33,8 @@ from serving.previewing import Preview
 from serving.usage import Tally, Usage
 
 _MAX_TAGS = 100
+UNKNOWN_CLASS = "unknown_retention_class"
+"""Warning of a document with a class of retention that no setting gives a period: it is kept for good."""
 
 
 def filters_from(filters: schemas.FiltersIn) -> SearchFilters:
@@ -65,6 +69,7 @@ def push_from(body: schemas.PushIn, content: bytes | None, *, pusher: UserId) ->
         title=body.title,
         url=body.url,
         acl=None if body.acl is None else acl_from(body.acl, default_owner=pusher),
+        labels=body.labels,
         superseded_by=_checked(schemas.Line, metadata.pop("superseded_by", "")),
         modified_at=None if modified_at is None else _checked(schemas.Moment, modified_at),
         tags=_tags(metadata),
@@ -90,6 +95,7 @@ def hit_out(hit: Hit, *, explain: bool = False) -> schemas.HitOut:
         modified_at=passage.modified_at,
         media_type=passage.media_type,
         superseded_by=passage.superseded_by,
+        labels=sorted(passage.labels),
         explanation=dict(hit.contributions) if explain else None,
     )
 
@@ -159,6 +165,7 @@ def answer_out(answer: Answer, *, request_id: str, conversation_id: str) -> sche
         conversation_id=conversation_id,
         usage=dict(answer.usage),
         fallback_reason=answer.fallback_reason,
+        withheld=answer.n_withheld,
     )
 
 
@@ -175,9 +182,10 @@ def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut |
 
 
 def document_out(
-    document: Document, *, can_manage: bool, explanation: Explanation | None
+    document: Document, keeping: Keeping, *, can_manage: bool, explanation: Explanation | None
 ) -> schemas.DocumentOut:
     """A document's record."""
+    warnings = [*document.warnings, *([UNKNOWN_CLASS] if keeping.unknown else [])]
     return schemas.DocumentOut(
         id=document.id,
         parent_id=document.parent_id,
@@ -194,7 +202,7 @@ def document_out(
         error_message=document.error_message,
         retryable=document.retryable,
         attempts=document.attempts,
-        warnings=list(document.warnings),
+        warnings=warnings,
         size_bytes=document.size_bytes,
         superseded_by=document.superseded_by,
         version=document.live_version,
@@ -204,6 +212,44 @@ def document_out(
         can_manage=can_manage,
         acl=acl_out(document.acl) if can_manage else None,
         explanation=explanation_out(explanation),
+        labels=_labels_out(document.labelled),
+        kept_until=keeping.until,
+        held=keeping.is_held,
+    )
+
+
+def labels_out(document: Document, keeping: Keeping) -> schemas.LabelsOut:
+    """A document's labels."""
+    return schemas.LabelsOut(
+        document_id=document.id,
+        labels=_labels_out(document.labelled),
+        kept_until=keeping.until,
+        held=keeping.is_held,
+    )
+
+
+def _labels_out(labelled: Sequence[Labelled]) -> list[schemas.LabelOut]:
+    return [schemas.LabelOut(name=each.label, origin=each.origin) for each in labelled]
+
+
+def retention_out(
+    retention: Retention, expiring: Sequence[Expiring], others: int | None
+) -> schemas.RetentionOut:
+    """What ends soon."""
+    return schemas.RetentionOut(
+        classes={name: period.days for name, period in sorted(retention.periods.items())},
+        documents=[
+            schemas.ExpiringOut(
+                document_id=each.id,
+                source_id=each.source_id,
+                external_id=each.external_id,
+                title=each.title,
+                classes=list(each.classes),
+                kept_until=each.ends_at,
+            )
+            for each in expiring
+        ],
+        others=others,
     )
 
 

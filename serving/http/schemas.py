@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from retrieval.corpus import SOURCE_KINDS, AclAge, DocumentState
+from retrieval.labels import MAX_LABELS, Label, LabelOrigin, labels_named
 from retrieval.query import SearchMode
 from serving.answer import AnswerMode, ReasoningEffort
 from serving.scopes import Scope
@@ -46,6 +47,11 @@ Options = Annotated[
     Field(max_length=50, description="What the connector needs; secrets are named, never written."),
 ]
 Strings = Annotated[tuple[Line, ...], Field(max_length=100)]
+Labels = Annotated[
+    tuple[Annotated[Label, Field(max_length=64)], ...],
+    Field(max_length=MAX_LABELS, description="`no-ai`, `hold`, `retention:<class>`."),
+    AfterValidator(labels_named),
+]
 
 
 class Incoming(BaseModel):
@@ -121,6 +127,7 @@ class HitOut(Outgoing):
     modified_at: datetime
     media_type: str
     superseded_by: str | None
+    labels: list[str] = []
     explanation: dict[str, float] | None = None
 
 
@@ -199,7 +206,10 @@ class ModelOut(Outgoing):
 
 
 class AnswerOut(Outgoing):
-    """An answer. `abstained` means that nothing the caller may read answers the question."""
+    """An answer. `abstained` means that nothing the caller may read answers the question.
+
+    `withheld` counts passages, of the best ones that the caller may read, that a label kept out of the answer.
+    """
 
     answer: str
     citations: list[CitationOut]
@@ -213,6 +223,7 @@ class AnswerOut(Outgoing):
     conversation_id: str
     usage: dict[str, int]
     fallback_reason: str
+    withheld: int
 
 
 class FeedbackIn(Incoming):
@@ -252,7 +263,53 @@ class PushIn(Incoming):
     text: str | None = None
     bytes: str | None = None
     acl: AclIn | None = None
+    labels: Labels | None = None
     metadata: dict[Name, JsonValue] = Field(default_factory=dict)
+
+
+class LabelsIn(Incoming):
+    """Labels that a person sets on a document; those that its source or its text states stay beside them."""
+
+    labels: Labels
+
+
+class LabelOut(Outgoing):
+    """A label of a document and who set it: the same one may come from several."""
+
+    name: str
+    origin: LabelOrigin
+
+
+class LabelsOut(Outgoing):
+    """The labels of a document. It is kept until `kept_until`, null for any time; `held` stops that."""
+
+    document_id: str
+    labels: list[LabelOut]
+    kept_until: datetime | None
+    held: bool
+
+
+class ExpiringOut(Outgoing):
+    """A document whose period of retention ends."""
+
+    document_id: str
+    source_id: str
+    external_id: str
+    title: str
+    classes: list[str]
+    kept_until: datetime
+
+
+class RetentionOut(Outgoing):
+    """Documents that end within the days asked for, the next one first.
+
+    `classes` are all classes with their days. `others` counts documents that the caller may not read; null for
+    whoever is no administrator.
+    """
+
+    classes: dict[str, int]
+    documents: list[ExpiringOut]
+    others: int | None
 
 
 class DocumentsQuery(Incoming):
@@ -284,6 +341,7 @@ class DocumentOut(Outgoing):
 
     `explanation` is null for a document that is live. `parent_id` names the document that this one was found
     in (a mail's attachment, an archive's file); whoever may read this one may read that one, too.
+    `kept_until` is when its period of retention ends, null for never; it does not while it is `held`.
     """
 
     id: str
@@ -311,6 +369,9 @@ class DocumentOut(Outgoing):
     can_manage: bool
     acl: AclOut | None
     explanation: ExplanationOut | None
+    labels: list[LabelOut]
+    kept_until: datetime | None
+    held: bool
 
 
 class DocumentsOut(Outgoing):
@@ -489,6 +550,7 @@ class SourceIn(Incoming):
     location: Annotated[Storable, Field(max_length=4096)] = ""
     acl: AclIn = AclIn()
     options: Options = Field(default_factory=dict)
+    labels: Annotated[Labels, Field(description="Of every document of the source.")] = ()
 
 
 class SourceChangeIn(Incoming):
@@ -501,10 +563,11 @@ class SourceChangeIn(Incoming):
     acl_every_s: Annotated[int, Field(ge=60, le=30 * 86_400)] | None = None
     acl_max_age_s: Annotated[int, Field(ge=60, le=365 * 86_400)] | None = None
     paused: bool | None = None
+    labels: Labels | None = None
 
 
 class SourceOut(Outgoing):
-    """A source. `location`, `options` and `acl` show to those who may change it.
+    """A source. `location`, `options` and `acl` show to those who may change it. All its documents have `labels`.
 
     `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
     `freshness_s`, the age that its owner accepts. `acl_age_s` is the time since its access lists were last
@@ -542,6 +605,7 @@ class SourceOut(Outgoing):
     acl: AclOut | None
     unknown_groups: list[str]
     explanation: ExplanationOut | None
+    labels: list[str]
 
 
 class SourcesOut(Outgoing):

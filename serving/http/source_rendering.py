@@ -56,6 +56,7 @@ def source_out(
         acl=acl_out(source.default_acl) if can_manage else None,
         unknown_groups=list(unknown_groups),
         explanation=explanation_out(explanation),
+        labels=sorted(source.labels),
     )
 
 

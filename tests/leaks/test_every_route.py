@@ -77,6 +77,8 @@ PROBES: dict[tuple[str, str], Probe | None] = {
         "/api/v1/documents/reindex", ({}, {"path": "board"}, {"only_failed": True})
     ),
     ("PUT", "/api/v1/documents/{document_id}/acl"): None,
+    ("PUT", "/api/v1/documents/{document_id}/labels"): None,
+    ("GET", "/api/v1/retention"): Probe("/api/v1/retention?days=36500&limit=1000"),
     ("POST", "/api/v1/access/explain"): None,
     ("GET", "/api/v1/sources"): Probe("/api/v1/sources"),
     ("POST", "/api/v1/sources"): Probe("/api/v1/sources", ({"name": "mine", "kind": "push"},)),
@@ -251,6 +253,7 @@ ID_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/api/v1/documents/{}/text", None),
     ("POST", "/api/v1/documents/{}/reindex", None),
     ("PUT", "/api/v1/documents/{}/acl", {"allow": ["everyone"]}),
+    ("PUT", "/api/v1/documents/{}/labels", {"labels": ["no-ai"]}),
     ("POST", "/api/v1/access/explain", {"user_id": OUTSIDER, "document_id": "{}"}),
     ("POST", "/api/v1/access/explain", {"user_id": "mara.lindqvist", "document_id": "{}"}),
 ]

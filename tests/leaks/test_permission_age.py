@@ -112,7 +112,8 @@ def test_over_the_bound_nobody_is_shown_a_document(bench: Bench) -> None:
 def test_the_bound_holds_by_the_time_alone(bench: Bench) -> None:
     """No worker has to run for it: the same catalogue, read an hour later, shows nothing."""
     SqlSources(bench.desk.database, utc_now).change(SOURCE, SourceChange(acl_max_age_s=3600))
-    later = SqlCorpus(bench.desk.database, lambda: utc_now() + timedelta(minutes=61))
+    presence = replace(bench.desk.corpus.presence, clock=lambda: utc_now() + timedelta(minutes=61))
+    later = SqlCorpus(bench.desk.database, presence)
     assert bench.desk.corpus.outdated_sources() == frozenset()
     assert later.outdated_sources() == {SOURCE}
     chunks = [each.chunk_id for each in bench.desk.corpus.chunks(BO, document_id_for(SOURCE, NAMES[0]))]

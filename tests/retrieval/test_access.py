@@ -25,7 +25,7 @@ from retrieval.access import (
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, SourceRow
-from tests.make import NOON, make_acl, make_principal
+from tests.make import NOON, PRESENCE, make_acl, make_principal
 
 USERS = st.sampled_from(["ada", "bo", "olga"]).map(UserId)
 PRINCIPALS = st.sampled_from(
@@ -87,7 +87,7 @@ def test_listing_shows_what_permits_permits(
             session.add(_document(f"d{number}", acl))
             session.flush()
             session.add_all(_entries(f"d{number}", acl))
-    listed = SqlCorpus(database).documents(principal, DocumentFilter(), after=None, limit=100)
+    listed = SqlCorpus(database, PRESENCE).documents(principal, DocumentFilter(), after=None, limit=100)
     expected = {f"d{number}" for number, acl in enumerate(some) if permits(acl, principal)}
     assert {document.id for document in listed} == expected
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from retrieval.access import Principal, permits
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.jobs import Clock
+from retrieval.adapters.sql.labels import labelled_of
 from retrieval.adapters.sql.models import ChunkRow, DocumentRow, JobRow, SourceRow, VersionRow
 from retrieval.adapters.sql.permission_age import outdated
 from retrieval.adapters.sql.rows import (
@@ -25,7 +24,7 @@ from retrieval.adapters.sql.rows import (
     to_source,
     to_version,
 )
-from retrieval.adapters.sql.visibility import readable_by, shown_to, visible_to
+from retrieval.adapters.sql.visibility import Presence
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -69,26 +68,31 @@ class SourceSummary:
 class SqlCorpus:
     """The corpus as stored in SQL. Listings take a `Principal` and never show more than it may read."""
 
-    def __init__(self, database: Database, clock: Clock | None = None) -> None:
-        """Read from this database; `clock` says how old permission data are, by default the database's own."""
+    def __init__(self, database: Database, presence: Presence) -> None:
+        """Read from this database what is there by `presence`."""
         self._database = database
-        self._clock = clock or database.clock()
+        self._presence = presence
+
+    @property
+    def presence(self) -> Presence:
+        """What decides whether a document is there for anybody."""
+        return self._presence
 
     def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
         """See `retrieval.ports.CorpusReader.passages`."""
         ids = list(dict.fromkeys(chunk_ids))
         with self._database.read() as session:
-            return {passage.chunk_id: passage for passage in _live_passages(session, ids, self._clock())}
+            return {passage.chunk_id: passage for passage in _live_passages(session, ids, self._presence)}
 
     def outdated_sources(self) -> frozenset[SourceId]:
         """See `retrieval.ports.CorpusReader.outdated_sources`."""
         with self._database.read() as session:
-            return frozenset(SourceId(id_) for id_ in session.scalars(outdated(self._clock())))
+            return frozenset(SourceId(id_) for id_ in session.scalars(outdated(self._presence.clock())))
 
     def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
         """See `retrieval.ports.CorpusReader.readable`."""
         with self._database.read() as session:
-            return _readable(session, document_ids, principal, self._clock())
+            return _readable(session, document_ids, self._presence.visible_to(principal))
 
     def document(self, principal: Principal, document_id: DocumentId) -> Document:
         """One document's record. A successor that the principal may not read is not named.
@@ -98,7 +102,7 @@ class SqlCorpus:
         """
         with self._database.read() as session:
             # The condition is in the query, so that a hidden document takes no longer than a missing one.
-            visible = visible_to(principal, self._clock())
+            visible = self._presence.visible_to(principal)
             query = select(DocumentRow).where(DocumentRow.id == document_id, visible)
             found = _documents(session, query)
         if not found or not permits(found[0].acl, principal):
@@ -126,7 +130,7 @@ class SqlCorpus:
             after: Title and id of the last document of the page before, None for the first page.
             limit: Most documents to return.
         """
-        query = select(DocumentRow).where(*_conditions(principal, narrow, self._clock()))
+        query = select(DocumentRow).where(*_conditions(self._presence, principal, narrow))
         if after is not None:
             query = query.where(tuple_(DocumentRow.title, DocumentRow.id) > after)
         with self._database.read() as session:
@@ -138,7 +142,7 @@ class SqlCorpus:
         unwell = DocumentRow.state.in_((DocumentState.FAILED, DocumentState.QUARANTINED))
         query = (
             select(DocumentRow)
-            .where(visible_to(principal, self._clock()), DocumentRow.state != DocumentState.LIVE)
+            .where(self._presence.visible_to(principal), DocumentRow.state != DocumentState.LIVE)
             .order_by(unwell.desc(), DocumentRow.updated_at.desc(), DocumentRow.id)
             .limit(limit)
         )
@@ -163,7 +167,7 @@ class SqlCorpus:
 
     def count_by_state(self, principal: Principal, narrow: DocumentFilter) -> dict[str, int]:
         """Number of documents by state, under the same conditions as `documents`."""
-        conditions = _conditions(principal, narrow, self._clock())
+        conditions = _conditions(self._presence, principal, narrow)
         query = select(DocumentRow.state, func.count()).where(*conditions)
         with self._database.read() as session:
             return dict(session.execute(query.group_by(DocumentRow.state)).tuples().all())
@@ -191,7 +195,7 @@ class SqlCorpus:
             .limit(limit)
         )
         with self._database.read() as session:
-            passages = _live_passages(session, list(session.scalars(query)), self._clock())
+            passages = _live_passages(session, list(session.scalars(query)), self._presence)
         readable = (passage for passage in passages if permits(passage.acl, principal))
         return sorted(readable, key=lambda passage: passage.position)
 
@@ -199,7 +203,7 @@ class SqlCorpus:
         """Sources of which the principal owns the source or may read a document, in order of name."""
         counts = (
             select(DocumentRow.source_id, DocumentRow.state, func.count())
-            .where(visible_to(principal, self._clock()))
+            .where(self._presence.visible_to(principal))
             .group_by(DocumentRow.source_id, DocumentRow.state)
         )
         with self._database.read() as session:
@@ -242,6 +246,19 @@ class SqlCorpus:
             raise NotFoundError(f"no document {document_id}")
         return found[0]
 
+    def present(self, document_id: DocumentId) -> Document:
+        """One document's record if it is there for anybody. Callers decide who may see it.
+
+        Raises:
+            NotFoundError: There is no such document, it is deleted, or over its period of retention.
+        """
+        query = select(DocumentRow).where(DocumentRow.id == document_id, self._presence.present())
+        with self._database.read() as session:
+            found = _documents(session, query)
+        if not found:
+            raise NotFoundError(f"no document {document_id}")
+        return found[0]
+
     def totals(self) -> dict[str, dict[str, int]]:
         """Documents and jobs by state, over everything; for operators only."""
         documents = select(DocumentRow.state, func.count()).group_by(DocumentRow.state)
@@ -258,7 +275,7 @@ class SqlCorpus:
             select(func.count())
             .select_from(ChunkRow)
             .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
-            .where(shown_to(principal, self._clock()))
+            .where(self._presence.shown_to(principal))
         )
         with self._database.read() as session:
             return session.scalar(query) or 0
@@ -273,13 +290,13 @@ class SqlCorpus:
         With `of_everybody` every job shows; that is for administrators.
         """
         query = (
-            _jobs(principal, of_everybody=of_everybody, now=self._clock())
+            _jobs(self._presence, principal, of_everybody=of_everybody)
             .where(JobRow.finished_at.is_(None))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
         )
         if not of_everybody:
-            query = query.where(JobRow.document_id.is_(None) | DocumentRow.deleted_at.is_(None))
+            query = query.where(JobRow.document_id.is_(None) | self._presence.present())
         with self._database.read() as session:
             return [to_job(row) for row in session.scalars(query)]
 
@@ -292,7 +309,7 @@ class SqlCorpus:
         Access:
             As for `unfinished_jobs`, also where the document was deleted meanwhile.
         """
-        query = _jobs(principal, of_everybody=of_everybody, now=self._clock()).where(JobRow.id == job_id)
+        query = _jobs(self._presence, principal, of_everybody=of_everybody).where(JobRow.id == job_id)
         with self._database.read() as session:
             row = session.scalar(query)
         if row is None:
@@ -300,7 +317,7 @@ class SqlCorpus:
         return to_job(row)
 
 
-def _jobs(principal: Principal, *, of_everybody: bool, now: datetime) -> Select[JobRow]:
+def _jobs(presence: Presence, principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
     query = (
         select(JobRow)
         .outerjoin(DocumentRow, DocumentRow.id == JobRow.document_id)
@@ -309,17 +326,17 @@ def _jobs(principal: Principal, *, of_everybody: bool, now: datetime) -> Select[
     if of_everybody:
         return query
     mine = JobRow.requested_by.in_(principal.user_ids)
-    about_document = readable_by(principal, now) & (mine | DocumentRow.owner.in_(principal.user_ids))
+    about_document = presence.readable_by(principal) & (mine | DocumentRow.owner.in_(principal.user_ids))
     about_source = JobRow.document_id.is_(None) & (mine | SourceRow.owner.in_(principal.user_ids))
     return query.where(about_document | about_source)
 
 
 def _readable(
-    session: Session, document_ids: Collection[DocumentId], principal: Principal, now: datetime
+    session: Session, document_ids: Collection[DocumentId], visible: ColumnElement[bool]
 ) -> frozenset[DocumentId]:
     found: set[DocumentId] = set()
     for batch in batches(sorted(document_ids), 500):
-        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible_to(principal, now))
+        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible)
         found.update(DocumentId(id_) for id_ in session.scalars(query))
     return frozenset(found)
 
@@ -328,8 +345,10 @@ def _present_sources() -> Select[SourceRow]:
     return select(SourceRow).where(SourceRow.removed_at.is_(None)).order_by(SourceRow.name)
 
 
-def _conditions(principal: Principal, narrow: DocumentFilter, now: datetime) -> list[ColumnElement[bool]]:
-    conditions = [visible_to(principal, now)]
+def _conditions(
+    presence: Presence, principal: Principal, narrow: DocumentFilter
+) -> list[ColumnElement[bool]]:
+    conditions = [presence.visible_to(principal)]
     if narrow.state:
         conditions.append(DocumentRow.state == narrow.state)
     if narrow.source_id:
@@ -347,16 +366,22 @@ def _conditions(principal: Principal, narrow: DocumentFilter, now: datetime) -> 
 def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
     rows = list(session.scalars(query))
     acls = read_acls(session, rows)
+    labelled = labelled_of(session, {row.id: row.source_id for row in rows})
     version_ids = [row.live_version_id for row in rows if row.live_version_id is not None]
     numbers: dict[str, int] = {}
     for batch in batches(version_ids, 500):
         found = session.execute(select(VersionRow.id, VersionRow.number).where(VersionRow.id.in_(batch)))
         numbers.update(found.tuples().all())
-    return [to_document(row, acls[row.id], numbers.get(row.live_version_id or "")) for row in rows]
+    return [
+        to_document(row, acls[row.id], numbers.get(row.live_version_id or ""), labelled[row.id])
+        for row in rows
+    ]
 
 
-def _live_passages(session: Session, ids: Sequence[str], now: datetime) -> list[Passage]:
-    asked = ({"ids": batch, "now": now} for batch in batches(ids, 500))
+def _live_passages(session: Session, ids: Sequence[str], presence: Presence) -> list[Passage]:
+    asked = ({"ids": batch, "now": presence.clock()} for batch in batches(ids, 500))
     rows = [row for each in asked for row in session.execute(PASSAGES, each)]
     acls = acls_of(session, {row.document_id: row.owner for row in rows})
-    return [to_passage(row, acls[row.document_id]) for row in rows]
+    labelled = labelled_of(session, {row.document_id: row.source_id for row in rows})
+    passages = (to_passage(row, acls[row.document_id], labelled[row.document_id]) for row in rows)
+    return [each for each in passages if presence.shows(each.labels, each.modified_at)]

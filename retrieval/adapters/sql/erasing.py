@@ -104,6 +104,8 @@ WITHOUT_PERSONS = frozenset(
         *("jobs.active_key", "jobs.lease_token", "jobs.error_code", "jobs.error_message"),
         *("jobs.parameters", "jobs.report", "jobs.reason"),
         *("acl_entries.document_id", "acl_entries.effect"),
+        *("document_labels.document_id", "document_labels.origin", "document_labels.label"),
+        *("source_labels.source_id", "source_labels.label"),
         # What a source is and what its documents say. People who are mentioned there are erased with the document.
         *("sources.id", "sources.name", "sources.kind", "sources.location", "sources.options"),
         *("sources.error_code", "sources.error_message"),

@@ -19,7 +19,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -100,6 +100,7 @@ class SourceRow(Table):
     acl_valid_until: Mapped[datetime | None]
     next_acl_at: Mapped[datetime | None]
     acl_error_code: Mapped[str] = mapped_column(default="", server_default="")
+    labels: Mapped[list[SourceLabelRow]] = relationship(lazy="selectin", viewonly=True)
 
 
 class DocumentRow(Table):
@@ -158,6 +159,26 @@ class AclEntryRow(Table):
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
     effect: Mapped[str] = mapped_column(String(5), primary_key=True)
     principal_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class DocumentLabelRow(Table):
+    """A label of a document, and who has set it (`retrieval.labels.LabelOrigin`)."""
+
+    __tablename__ = "document_labels"
+    __table_args__ = (Index("ix_document_labels_label", "label"),)
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
+    origin: Mapped[str] = mapped_column(String(8), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class SourceLabelRow(Table):
+    """A label that every document of a source has."""
+
+    __tablename__ = "source_labels"
+
+    source_id: Mapped[str] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class VersionRow(Table):

@@ -33,6 +33,7 @@ from retrieval.corpus import (
     document_id_for,
 )
 from retrieval.jobs import Job, JobKind, JobState
+from retrieval.labels import Label, Labelled
 
 T = TypeVar("T")
 
@@ -130,10 +131,13 @@ def to_source(row: SourceRow) -> Source:
         acl_confirmed_at=row.acl_confirmed_at,
         next_acl_at=row.next_acl_at,
         acl_error_code=row.acl_error_code,
+        labels=frozenset(Label(each.label) for each in row.labels),
     )
 
 
-def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Document:
+def to_document(
+    row: DocumentRow, acl: Acl, live_version: int | None, labelled: tuple[Labelled, ...]
+) -> Document:
     """A document's record."""
     return Document(
         id=DocumentId(row.id),
@@ -162,6 +166,7 @@ def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Documen
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
         parent_id=None if row.parent_id is None else DocumentId(row.parent_id),
+        labelled=labelled,
     )
 
 
@@ -183,7 +188,7 @@ def to_version(row: VersionRow) -> Version:
     )
 
 
-def to_passage(row: Any, acl: Acl) -> Passage:
+def to_passage(row: Any, acl: Acl, labelled: tuple[Labelled, ...]) -> Passage:
     """A row of `PASSAGES` with what is needed to show and cite it."""
     source_id = SourceId(row.source_id)
     successor = row.superseded_by
@@ -209,6 +214,7 @@ def to_passage(row: Any, acl: Acl) -> Passage:
         modified_at=row.modified_at,
         superseded_by=document_id_for(source_id, successor) if successor else None,
         acl=acl,
+        labels=frozenset(each.label for each in labelled),
     )
 
 

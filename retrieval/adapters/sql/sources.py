@@ -14,12 +14,14 @@ from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql import jobs, permission_age, recovery
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.labels import write_source_labels
 from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow, VersionRow
 from retrieval.adapters.sql.pauses import source_of_job
 from retrieval.adapters.sql.rows import to_job, to_source
 from retrieval.corpus import SOURCE_KINDS, DocumentId, DocumentState, Source, SourceId
 from retrieval.errors import ConflictError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, Job, JobKind, JobState
+from retrieval.labels import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class SourceChange:
         paused: Whether syncing and indexing are held.
         acl_every_s: Seconds between scheduled refreshes of the permission data alone, 0 for none.
         acl_max_age_s: Age of the permission data over which its documents are shown to nobody, 0 for any.
+        labels: Labels that each of its documents has; they count from the next request on.
     """
 
     name: str | None = None
@@ -41,6 +44,7 @@ class SourceChange:
     paused: bool | None = None
     acl_every_s: int | None = None
     acl_max_age_s: int | None = None
+    labels: tuple[Label, ...] | None = None
 
 
 class SqlSources:
@@ -62,8 +66,9 @@ class SqlSources:
         allow: Collection[PrincipalId] = (),
         deny: Collection[PrincipalId] = (),
         options: Mapping[str, Any] | None = None,
+        labels: Collection[Label] = (),
     ) -> Source:
-        """Add a source. Its lists apply to documents for which the source itself states none.
+        """Add a source. Its lists apply to documents for which the source itself states none, its labels to all.
 
         The id of a source that was removed can be used again; its documents come back when it lists them.
         Its kind says how often its permission data are refreshed and how old they may be, until somebody
@@ -89,6 +94,7 @@ class SqlSources:
             row.next_acl_at = _first(row.acl_every_s, row.created_at, row.created_at)
             permission_age.settle(row)
             session.flush()
+            _label(session, row, labels)
             return to_source(row)
 
     def change(self, source_id: SourceId, change: SourceChange) -> Source:
@@ -123,6 +129,8 @@ class SqlSources:
                 if not change.paused:
                     _wake(session, source_id, now)
             session.flush()
+            if change.labels is not None:
+                _label(session, row, change.labels)
             return to_source(row)
 
     def remove(self, source_id: SourceId, *, requested_by: str) -> tuple[Job, list[DocumentId]]:
@@ -234,6 +242,11 @@ def _present(session: Session, source_id: SourceId) -> SourceRow:
     if row is None or row.removed_at is not None:
         raise NotFoundError(f"no source {source_id}")
     return row
+
+
+def _label(session: Session, row: SourceRow, labels: Collection[Label]) -> None:
+    write_source_labels(session, row.id, labels)
+    session.refresh(row, ["labels"])
 
 
 def _is_taken(session: Session, name: str, *, apart_from: SourceId) -> bool:

@@ -6,7 +6,7 @@ accepted is committed. `SqlUpkeep` checks no permission; `serving.documents` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,11 +18,13 @@ from retrieval.adapters.sql import families, jobs
 from retrieval.adapters.sql.acls import state_acl, write_acl
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.labels import labelled_of, write_labels
 from retrieval.adapters.sql.models import DocumentRow, JobRow
 from retrieval.adapters.sql.rows import read_acls, to_job
 from retrieval.corpus import DocumentId, DocumentState, JobId, Source, document_id_for
 from retrieval.errors import ConflictError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Job, JobKind, JobState
+from retrieval.labels import Label, Labelled, LabelOrigin
 
 CANCELLED = "cancelled"
 """Error code of a document whose first indexing was cancelled."""
@@ -35,6 +37,7 @@ class PushedDocument:
     Attributes:
         fingerprint: Changes with the content.
         acl: Who may read it; None keeps the present list, and is the source's default for a new document.
+        labels: What the source states of it; None keeps what it stated before.
     """
 
     source: Source
@@ -47,6 +50,7 @@ class PushedDocument:
     modified_at: datetime
     superseded_by: str
     acl: Acl | None
+    labels: tuple[Label, ...] | None = None
 
 
 class SqlUpkeep:
@@ -113,6 +117,20 @@ class SqlUpkeep:
             elif active.state == JobState.RUNNING and active.parameters.get(ACCESS_ONLY):
                 active.parameters = {**active.parameters, "again": True}
             return to_job(active)
+
+    def set_labels(self, document_id: DocumentId, labels: Collection[Label]) -> tuple[Labelled, ...]:
+        """Make these the labels that people set on a document; those of other origins stay.
+
+        They count from this commit on. Returns all that count now.
+
+        Raises:
+            NotFoundError: There is no such document, or it is deleted.
+        """
+        with self._database.write() as session:
+            row = _living(session, document_id)
+            if write_labels(session, row.id, LabelOrigin.OWNER, labels):
+                row.updated_at = self._clock()
+            return labelled_of(session, {row.id: row.source_id})[row.id]
 
     def bury(self, document_id: DocumentId, *, requested_by: str) -> Job:
         """Delete a document: unreadable from this commit on; the job takes it out of the index."""
@@ -228,6 +246,8 @@ def _take_over(
     row.superseded_by, row.modified_at, row.updated_at = pushed.superseded_by, pushed.modified_at, now
     row.fingerprint, row.size_bytes = pushed.fingerprint, pushed.size_bytes
     families.pass_on_details(session, row)
+    if pushed.labels is not None:
+        write_labels(session, row.id, LabelOrigin.SOURCE, pushed.labels)
     if is_new:
         row.acl_origin = "source"
     if row.acl_origin == "manual":

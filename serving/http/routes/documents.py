@@ -21,8 +21,10 @@ from serving.http.rendering import (
     document_out,
     explain_out,
     history_out,
+    labels_out,
     push_from,
     read_cursor,
+    retention_out,
     text_out,
     version_out,
 )
@@ -88,7 +90,10 @@ def list_documents(
     return schemas.DocumentsOut(
         documents=[
             document_out(
-                each, can_manage=documents.may_manage(caller, each), explanation=explanations.get(each.id)
+                each,
+                documents.keeping(each),
+                can_manage=documents.may_manage(caller, each),
+                explanation=explanations.get(each.id),
             )
             for each in shown
         ],
@@ -104,6 +109,7 @@ def get_document(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> sche
     documents = Documents(desk)
     return document_out(
         document,
+        documents.keeping(document),
         can_manage=documents.may_manage(caller, document),
         explanation=documents.explanations([document]).get(document.id),
     )
@@ -172,6 +178,28 @@ def put_acl(
     return accepted_out(
         Documents(desk).set_acl(caller, DocumentId(document_id), change, request_id=request_id)
     )
+
+
+@router.put("/documents/{document_id}/labels")
+def put_labels(
+    document_id: schemas.Id, body: schemas.LabelsIn, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.LabelsOut:
+    """Set the labels of a document, beside those of its source, from the next request on. For its owner."""
+    documents = Documents(desk)
+    document = documents.set_labels(caller, DocumentId(document_id), body.labels, request_id=request_id)
+    return labels_out(document, documents.keeping(document))
+
+
+@router.get("/retention")
+def list_expiring(
+    desk: TheDesk,
+    caller: Reader,
+    days: Annotated[int, Query(ge=0, le=36_500)] = 30,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> schemas.RetentionOut:
+    """Documents whose period of retention ends within some days, of those that the caller may read."""
+    expiring, others = Documents(desk).expiring(caller, days=days, limit=limit)
+    return retention_out(desk.corpus.presence.retention, expiring, others)
 
 
 @questions.post("/access/explain")

@@ -50,7 +50,13 @@ def create_source(
     """
     acl = acl_from(body.acl, default_owner=caller.user_id)
     new = NewSource(
-        name=body.name, kind=body.kind, location=body.location, acl=acl, id=body.id, options=body.options
+        name=body.name,
+        kind=body.kind,
+        location=body.location,
+        acl=acl,
+        id=body.id,
+        options=body.options,
+        labels=body.labels,
     )
     source = Sources(desk).create(caller, new, request_id=request_id)
     return source_out(SourceSummary(source, {}), can_manage=True, now=utc_now())

@@ -71,6 +71,7 @@ function showHead(item, job = null) {
       job ? h("span", { class: "badge busy" }, jobWords(job, item)) : stateBadge(item.state),
       item.superseded_by ? h("span", { class: "badge warn" }, `Superseded by ${item.superseded_by}`) : null,
       item.tags.map((tag) => h("span", { class: "tag" }, tag)),
+      labelBadges(item),
     ),
     h(
       "div",
@@ -84,6 +85,17 @@ function showHead(item, job = null) {
     ),
     item.explanation && !job ? trouble(item) : null,
   );
+}
+
+/** What its labels mean for readers: one badge for each name, whoever set it. */
+function labelBadges(item) {
+  const names = new Set(item.labels.map(({ name }) => name));
+  const shown = [];
+  if (names.has("no-ai")) shown.push(h("span", { class: "badge warn" }, "Not for AI: found, never answered from"));
+  if (item.held) shown.push(h("span", { class: "badge warn" }, "On hold"));
+  if (item.kept_until && !item.held) shown.push(h("span", { class: "badge" }, "Kept until ", day(item.kept_until)));
+  if (item.warnings.includes("unknown_retention_class")) shown.push(h("span", { class: "badge warn" }, "Class of retention without a period"));
+  return shown;
 }
 
 function trouble(item) {

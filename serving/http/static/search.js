@@ -128,7 +128,7 @@ function hitItem(hit, open) {
       h("a", { class: "hit-title", href: documentAddress(hit.document_id, hit.chunk_id), onclick, dir: "auto" }, hit.title),
       path ? h("p", { class: "hit-path", dir: "auto" }, path) : null,
       text,
-      h("div", { class: "hit-facts" }, facts.map((fact) => h("span", { class: "fact" }, fact)), hit.superseded_by ? h("span", { class: "badge warn" }, "Superseded") : null),
+      h("div", { class: "hit-facts" }, facts.map((fact) => h("span", { class: "fact" }, fact)), hit.superseded_by ? h("span", { class: "badge warn" }, "Superseded") : null, hit.labels.includes("no-ai") ? h("span", { class: "badge warn" }, "Not for AI") : null),
     ),
   );
 }

@@ -7,7 +7,7 @@ import { explanationLines, follow, stateBadge } from "./states.js";
 import { count, moment } from "./text.js";
 
 const SLOW_MS = 10000;
-const SIGNS = { added: "Added", modified: "Changed", touched: "Access or facts changed", deleted: "Gone" };
+const SIGNS = { added: "Added", modified: "Changed", touched: "Access or facts changed", deleted: "Gone", expired: "Over its period, left out" };
 
 const byId = (id) => document.getElementById(id);
 const busy = new Map();
