@@ -58,11 +58,8 @@ class SqlExpiry:
             limit: Most documents to return, of those that were last changed longest ago.
         """
         ends = and_(self._presence.present(), self._is_over_at(self._presence.clock() + span))
-        oldest = (
-            select(DocumentRow)
-            .where(ends, self._presence.readable_by(principal))
-            .order_by(DocumentRow.modified_at)
-        )
+        readable = self._presence.readable_by(principal)
+        oldest = select(DocumentRow).where(ends, readable).order_by(DocumentRow.modified_at)
         hidden = select(func.count()).select_from(DocumentRow).where(ends, ~readable)
         with self._database.read() as session:
             found = self._expiring(session, session.scalars(oldest.limit(limit)).all())
