@@ -72,11 +72,9 @@ MUTANTS: dict[str, Mutant] = {
         "retrieval.adapters.qdrant_points:must_not", "tuple(sorted(access.deny))", "(0,)"
     ),
     "index hears of no doubt": Mutant(
-        f"{_ACCESS}:filter_for", "for id_ in principal.deny_only", "for id_ in ()"
+        f"{_ACCESS}:filter_for", "hash_principal, principal.deny_only", "hash_principal, ()"
     ),
-    "index lets in on doubt": Mutant(
-        f"{_ACCESS}:filter_for", "for id_ in principal.allow_ids", "for id_ in principal.deny_ids"
-    ),
+    "index lets in on doubt": Mutant(f"{_ACCESS}:filter_for", "principal.allow_ids", "principal.deny_ids"),
     "engine is given no deny": Mutant(
         "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.search",
         "must_not=[_condition(each) for each in must_not(query.access)],",
@@ -144,7 +142,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the age of permission data
     "old lists count in listings": Mutant(
-        _SEEN, 'and_(named("allow"), of_current_lists(now))', 'named("allow")'
+        _SEEN, "principal.allow_ids), of_current_lists(now))", "principal.allow_ids))"
     ),
     "bound forgotten": Mutant(
         f"{_SQL}.permission_age:settle",

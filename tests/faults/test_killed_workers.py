@@ -29,10 +29,11 @@ TIMEOUT_S = 300 + N_KILLS * 20 + N_DOCS
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.timeout(TIMEOUT_S)]
 
 _LONGEST_LIFE_S = 20.0
-_RARE = {"register", "tombstone", "bury"}
-"""Points that a worker passes once in a sync, and only when the sync or the removal falls to it."""
+_OF_A_SYNC = {"register", "tombstone"}
+"""Points that a worker passes once in a sync, and only when the sync falls to it."""
+_RARE = {*_OF_A_SYNC, "bury"}
 _LONGEST_RARE_LIFE_S = 180 + N_DOCS / 5
-"""Such a worker first works off what waits; only then a change is made."""
+"""Such a worker waits until enough is worked off for another change to be made."""
 _EVERY_TIME = {*_RARE, "sent", "marked"}
 """Points at which a worker ends the first time that it gets there."""
 
@@ -69,9 +70,10 @@ def test_killed_workers_lose_double_and_overwrite_nothing(
 def _kill(rig: Rig, n_kills: int, moments: random.Random, say: Callable[[str], None]) -> Counter[str]:
     """Kill `n_kills` workers: half at a named point, in turn, each of them at least once; half at random moments.
 
-    Two are alive at a time, but one that is to end at a rare point is alone, so that the sync falls to it.
+    Two are alive at a time. One that is to end in a sync takes nothing else, beside one that takes all but syncs.
     """
     sync = rig.sync()
+    takes_the_rest: Worker | None = None
     points = _plan(n_kills, moments)
     reached: Counter[str] = Counter()
     alive: dict[Worker, float] = {}
@@ -80,7 +82,10 @@ def _kill(rig: Rig, n_kills: int, moments: random.Random, say: Callable[[str], N
         while points and len(alive) < _room([points[-1], *(worker.orders.point for worker in alive)]):
             point = points.pop()
             after = 0 if point in _EVERY_TIME else moments.randrange(12)
-            alive[rig.start_worker(point=point, after=after)] = _life_s(point, moments)
+            queues = "urgent,sync" if point in _OF_A_SYNC else ""
+            if queues and takes_the_rest is None:
+                takes_the_rest = rig.start_worker(queues="index,maintenance")
+            alive[rig.start_worker(point=point, after=after, queues=queues)] = _life_s(point, moments)
         # One change per sync: a folder that shrinks faster than it is read is held back, as it should be.
         if rig.jobs.job(sync.id).state.is_finished and rig.jobs.unfinished() < N_DOCS // 8:
             rig.docs.change(updates=N_DOCS // 8, deletions=N_DOCS // 40, returns=N_DOCS // 40)
@@ -101,16 +106,16 @@ def _kill(rig: Rig, n_kills: int, moments: random.Random, say: Callable[[str], N
 
 
 def _plan(n_kills: int, moments: random.Random) -> list[str]:
-    """The points in the order in which they are taken from the end, rare ones last; empty for a random moment."""
+    """The points, to be taken from the end, those of a sync last; empty for a random moment."""
     n_points = max(n_kills // 2, min(n_kills, len(POINTS)))
     plan = [*POINTS] * (n_points // len(POINTS) + 1)
     points = [*plan[:n_points], *([""] * (n_kills - n_points))]
     moments.shuffle(points)
-    return sorted(points, key=lambda point: point not in _RARE)
+    return sorted(points, key=lambda point: point not in _OF_A_SYNC)
 
 
 def _room(points: Sequence[str]) -> int:
-    return 1 if _RARE & set(points) else 2
+    return 1 if _OF_A_SYNC & set(points) else 2
 
 
 def _life_s(point: str, moments: random.Random) -> float:

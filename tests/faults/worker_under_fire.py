@@ -64,6 +64,7 @@ class Orders:
         after: How often it passes the point before it does.
         how: `kill` (SIGKILL to its group) or `stop` (SIGSTOP; somebody else wakes it).
         mutant: Name of a seeded defect (`tests.faults.mutants`), empty for none.
+        queues: Names of the queues that it takes tasks from, separated by commas; empty for all.
         poison: A document whose name holds this kills the worker that parses it; empty for none.
     """
 
@@ -77,6 +78,7 @@ class Orders:
     after: int = 0
     how: str = "kill"
     mutant: str = ""
+    queues: str = ""
     poison: str = ""
 
     def encode(self) -> str:
@@ -193,7 +195,7 @@ def work(orders: Orders) -> None:
         register(app, replace(toolbox))
         Relay(app, toolbox.jobs, worker, toolbox.schedule, toolbox.expiry, fuse).start()
         (settings.data / f"ready-{os.getpid()}").touch()
-        queues = [f"refdesk.{name}" for name in settings.queues.split(",")]
+        queues = [f"refdesk.{name}" for name in (orders.queues or settings.queues).split(",")]
         app.worker_main([*worker_arguments(queues, worker.concurrency), "--loglevel=WARNING"])
 
 
