@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from retrieval.sections import HeadingPath
+
 
 class BlockKind(StrEnum):
     """What a block of text is in its document."""
@@ -76,6 +78,8 @@ class ChunkDraft:
         heading_path: Headings above it, outermost first.
         context: A table's header row when the chunk does not contain it; empty otherwise.
         n_tokens: Wordpieces of the indexed text (title and headings included), special tokens not counted.
+        section_paths: Full heading paths of all its text, where `heading_path` does not say it all: where there
+            are more headings than are shown, or headings are the text. Else empty.
     """
 
     position: int
@@ -86,6 +90,7 @@ class ChunkDraft:
     page: int | None
     context: str
     n_tokens: int
+    section_paths: tuple[HeadingPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def encode_extraction(extraction: Extraction) -> bytes:
         "metadata": document.metadata,
         "members": [[f.name, f.size_bytes, f.error_code, f.error_message[:300]] for f in extraction.found],
         "chunks": [
-            [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens] for c in extraction.chunks
+            [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens, c.section_paths]
+            for c in extraction.chunks
         ],
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -159,7 +160,7 @@ def _blocks(rows: list[list[Any]], text: str) -> tuple[Block, ...]:
 
 
 def _chunk(position: int, fields: list[Any], text: str) -> ChunkDraft:
-    start, end, heading_path, page, context, n_tokens = fields
+    start, end, heading_path, page, context, n_tokens, section_paths = fields
     _check_counts(start, end, n_tokens)
     if not start < end <= len(text):
         raise ValueError("a chunk out of place")
@@ -172,6 +173,7 @@ def _chunk(position: int, fields: list[Any], text: str) -> ChunkDraft:
         page=_page(page),
         context=_line(context, MAX_TEXT_CHARACTERS),
         n_tokens=n_tokens,
+        section_paths=tuple(tuple(_line(heading) for heading in path) for path in section_paths),
     )
 
 

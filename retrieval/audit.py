@@ -36,6 +36,7 @@ _PART_OF_FIELD = {
     "heir": SUBJECT,
     "allow": SUBJECT,
     "deny": SUBJECT,
+    "sections": SUBJECT,
 }
 """Fields of a record that may name a person, and the part that each belongs to; every other one is impersonal."""
 
