@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal, NewType
 
 from retrieval.access import Acl
+from retrieval.sections import SectionRule
 
 SourceId = NewType("SourceId", str)
 DocumentId = NewType("DocumentId", str)
@@ -70,6 +71,7 @@ class Passage:
         page: Page or slide number from 1, None where the format has none.
         context: What the passage needs to be understood but does not contain, for example a table's
             header row; empty otherwise. Indexed with the text, never quoted.
+        acl: Who may read the passage: the document's list, narrowed by every section rule over it.
     """
 
     chunk_id: ChunkId
@@ -188,6 +190,7 @@ class Document:
         live_version: Number of the version that readers see, None before the first one.
         superseded_by: External id of the document that replaces this one, empty when it is current.
         parent_id: The document that this one was found in (a mail's attachment, an archive's file).
+        sections: Who may read parts of it, of those whom `acl` lets in.
     """
 
     id: DocumentId
@@ -216,11 +219,17 @@ class Document:
     updated_at: datetime
     deleted_at: datetime | None
     parent_id: DocumentId | None = None
+    sections: tuple[SectionRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One reading of a document: which bytes, when, by whom and why."""
+    """One reading of a document: which bytes, when, by whom and why.
+
+    Attributes:
+        content_hash: Empty for those who may read only parts: it would let them try out what the rest says.
+        n_chunks: Passages; None for those who may read only parts.
+    """
 
     id: VersionId
     document_id: DocumentId
@@ -228,7 +237,7 @@ class Version:
     content_hash: str
     media_type: str
     size_bytes: int
-    n_chunks: int
+    n_chunks: int | None
     reason: str
     requested_by: str
     created_at: datetime

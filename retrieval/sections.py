@@ -113,16 +113,22 @@ def reads_whole(acl: Acl, rules: Sequence[SectionRule], principal: Principal) ->
     return permits(list_inside(acl, counting), principal)
 
 
-def stated(rules: Iterable[SectionRule], places: Sequence[Place]) -> tuple[SectionRule, ...]:
-    """Rules that a person sets for the live text, whose parts stand at these places."""
-    return tuple(
-        replace(
-            rule,
-            standing=Standing.FOUND if _is_there(rule, places) else Standing.ABSENT,
-            is_outgoing=False,
-        )
-        for rule in rules
-    )
+def stated(
+    present: Iterable[SectionRule], rules: Iterable[SectionRule], places: Sequence[Place]
+) -> tuple[SectionRule, ...]:
+    """Rules that a person sets for the live text, whose parts stand at these places, in place of the present ones.
+
+    A heading that was lost stays so until its rule comes as `ABSENT`: setting something else confirms nothing.
+    """
+    lost = {_folded(rule.heading) for rule in present if rule.standing is Standing.LOST}
+
+    def standing_of(rule: SectionRule) -> Standing:
+        if _is_there(rule, places):
+            return Standing.FOUND
+        is_confirmed = rule.standing is Standing.ABSENT or _folded(rule.heading) not in lost
+        return Standing.ABSENT if is_confirmed else Standing.LOST
+
+    return tuple(replace(rule, standing=standing_of(rule), is_outgoing=False) for rule in rules)
 
 
 def awaiting(present: Sequence[SectionRule], rules: Sequence[SectionRule]) -> tuple[SectionRule, ...]:
@@ -139,9 +145,7 @@ def awaiting(present: Sequence[SectionRule], rules: Sequence[SectionRule]) -> tu
 
 def judged(rules: Iterable[SectionRule], places: Sequence[Place]) -> tuple[SectionRule, ...]:
     """The rules once a text with parts at these places is live."""
-    return tuple(
-        replace(rule, standing=_standing_in(rule, places)) for rule in rules if not rule.is_outgoing
-    )
+    return tuple(replace(rule, standing=_standing_in(rule, places)) for rule in rules if not rule.is_outgoing)
 
 
 def _standing_in(rule: SectionRule, places: Sequence[Place]) -> Standing:

@@ -26,6 +26,7 @@ from retrieval.corpus import (
 )
 from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
 from retrieval.jobs import Job
+from retrieval.sections import SectionRule, list_inside, reads_whole
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain
@@ -40,6 +41,7 @@ class Push:
     Attributes:
         content: Its bytes, never empty.
         acl: Access list; None leaves the present one, and gives a new document the source's default.
+        sections: Who may read parts of it; None leaves the present rules.
         metadata: `tags`, `modified_at`, `superseded_by`; everything else becomes a tag `name:value`.
     """
 
@@ -49,6 +51,7 @@ class Push:
     title: str = ""
     url: str = ""
     acl: Acl | None = None
+    sections: tuple[SectionRule, ...] | None = None
     tags: tuple[str, ...] = ()
     modified_at: datetime | None = None
     superseded_by: str = ""
@@ -56,11 +59,15 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class AclChange:
-    """A new access list. `owner` None keeps the present owner."""
+    """A new access list. `owner` None keeps the present owner, `sections` None the present rules for parts.
+
+    A rule that comes as `Standing.ABSENT` is confirmed, though the live text may not have its heading.
+    """
 
     owner: UserId | None
     allow: frozenset[PrincipalId]
     deny: frozenset[PrincipalId]
+    sections: tuple[SectionRule, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,9 @@ class AccessExplanation:
     Attributes:
         is_known: Whether the directory knows the user and has not disabled it. Of others it knows no groups:
             what a token says of their groups counts once they ask.
+        reads_whole: Whether that goes for every part of it.
+        sections: For those who manage the document its section rules, each with whether the user may read the
+            section; empty for everybody else.
     """
 
     user_id: UserId
@@ -111,6 +121,8 @@ class AccessExplanation:
     is_known: bool
     principals: tuple[PrincipalId, ...]
     rules: tuple[Rule, ...]
+    reads_whole: bool
+    sections: tuple[tuple[SectionRule, bool], ...] = ()
 
 
 class Documents:
@@ -149,6 +161,7 @@ class Documents:
             modified_at=push.modified_at or utc_now(),
             superseded_by=push.superseded_by,
             acl=push.acl,
+            sections=push.sections,
         )
         job = self._upkeep.push(
             pushed,
@@ -218,15 +231,23 @@ class Documents:
         """Set a document's access list; it counts from the next request on. Raises as `delete`."""
         document = self._managed(principal, document_id)
         owner = document.acl.owner if acl.owner is None else acl.owner
-        body = {
+        body: dict[str, Any] = {
             "document_id": document.id,
             "owner": owner,
             "allow": sorted(acl.allow),
             "deny": sorted(acl.deny),
         }
+        if acl.sections is not None:
+            body["sections"] = [
+                {"heading": list(rule.heading), "allow": sorted(rule.allow), "deny": sorted(rule.deny)}
+                for rule in acl.sections
+            ]
         self._note("document.acl", principal, request_id, body)
         return self._upkeep.set_acl(
-            document.id, Acl(owner, acl.allow, acl.deny), requested_by=principal.user_id
+            document.id,
+            Acl(owner, acl.allow, acl.deny),
+            requested_by=principal.user_id,
+            sections=acl.sections,
         )
 
     def may_manage(self, principal: Principal, document: Document) -> bool:
@@ -248,9 +269,16 @@ class Documents:
         return {id_: explanation for id_, explanation in found.items() if explanation is not None}
 
     def history(self, principal: Principal, document_id: DocumentId) -> History:
-        """What happened to a document. Raises `NotFoundError` when it may not be read."""
+        """What happened to a document. Raises `NotFoundError` when it may not be read.
+
+        Access:
+            A job's progress counts passages, so it is left out for whoever may read only parts.
+        """
+        document = self._desk.corpus.document(principal, document_id)
         versions = self._desk.corpus.versions(principal, document_id)
         jobs = self._desk.jobs.jobs_of(document_id=document_id, limit=50)
+        if not reads_whole(document.acl, document.sections, principal):
+            jobs = [replace(job, done=0, total=0) for job in jobs]
         return History(tuple(versions), tuple(jobs))
 
     def text(self, principal: Principal, document_id: DocumentId) -> DocumentText:
@@ -258,9 +286,10 @@ class Documents:
 
         Raises:
             NotFoundError: The document does not exist or may not be read by the principal.
+            PartsOnlyError: Only parts of it may be read by the principal.
             ConflictError: It has no text yet.
         """
-        document = self._desk.corpus.document(principal, document_id)
+        document = self._desk.corpus.whole_document(principal, document_id)
         if document.live_version_id is None:
             raise ConflictError("the document has not been indexed yet")
         packed = json.loads(gzip.decompress(self._desk.blobs.get(text_key(document.live_version_id))))
@@ -288,7 +317,10 @@ class Documents:
             standing = Standing(principal.user_id, True, False, principal.groups, principal.aliases)
         else:
             standing = self._desk.directory.standing_of(user_id)
-        return _explain(document, standing.principal(), standing)
+        explanation = _explain(document, standing.principal(), standing)
+        if not self.may_manage(principal, document):
+            return replace(explanation, sections=())  # what the sections are called is not for readers
+        return explanation
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -336,11 +368,16 @@ def _explain(document: Document, principal: Principal, standing: Standing) -> Ac
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))
     decisive = next((rule.rule for rule in found if rule.applies), "")
+    comes_in = not standing.is_disabled
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not standing.is_disabled,
+        may_read=permits(acl, principal) and comes_in,
         is_known=standing.is_known and not standing.is_disabled,
         principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
+        reads_whole=reads_whole(acl, document.sections, principal) and comes_in,
+        sections=tuple(
+            (rule, permits(list_inside(acl, [rule]), principal) and comes_in) for rule in document.sections
+        ),
     )

@@ -22,6 +22,7 @@ from retrieval.adapters.sql.rows import (
     to_source,
     to_version,
 )
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.adapters.sql.visibility import readable_by, visible_to
 from retrieval.corpus import (
     ChunkId,
@@ -35,8 +36,9 @@ from retrieval.corpus import (
     Version,
     document_id_for,
 )
-from retrieval.errors import NotFoundError
+from retrieval.errors import NotFoundError, PartsOnlyError
 from retrieval.jobs import Job
+from retrieval.sections import list_for, place_of, reads_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,18 @@ class SqlCorpus:
             raise NotFoundError(f"no document {document_id}")
         return self._without_hidden_successors(found, principal)[0]
 
+    def whole_document(self, principal: Principal, document_id: DocumentId) -> Document:
+        """One document's record, for whoever is to be shown its whole text, its bytes or its outline.
+
+        Raises:
+            NotFoundError: As `document`.
+            PartsOnlyError: A section rule keeps a part of it from the principal.
+        """
+        document = self.document(principal, document_id)
+        if not reads_whole(document.acl, document.sections, principal):
+            raise PartsOnlyError("only parts of the document may be read")
+        return document
+
     def documents(
         self, principal: Principal, narrow: DocumentFilter, *, after: tuple[str, str] | None, limit: int
     ) -> list[Document]:
@@ -146,31 +160,47 @@ class SqlCorpus:
             return dict(session.execute(query.group_by(DocumentRow.state)).tuples().all())
 
     def versions(self, principal: Principal, document_id: DocumentId) -> list[Version]:
-        """Versions of a document, newest first. Raises `NotFoundError` like `document`."""
-        self.document(principal, document_id)
+        """Versions of a document, newest first. Raises `NotFoundError` like `document`.
+
+        Access:
+            Whoever may read only parts is told neither the number of passages nor the hash of the whole.
+        """
+        document = self.document(principal, document_id)
         query = (
             select(VersionRow)
             .where(VersionRow.document_id == document_id, VersionRow.live_at.is_not(None))
             .order_by(VersionRow.number.desc())
         )
         with self._database.read() as session:
-            return [to_version(row) for row in session.scalars(query)]
+            found = [to_version(row) for row in session.scalars(query)]
+        if reads_whole(document.acl, document.sections, principal):
+            return found
+        return [replace(version, content_hash="", n_chunks=None) for version in found]
 
     def chunks(
         self, principal: Principal, document_id: DocumentId, *, start: int = 0, limit: int = 100
     ) -> list[Passage]:
-        """Passages of the live version from position `start` on. Raises `NotFoundError` like `document`."""
+        """The first `limit` readable passages of the live version from position `start` on, in order.
+
+        Raises `NotFoundError` like `document`.
+        """
         document = self.document(principal, document_id)
-        query = (
-            select(ChunkRow.id)
-            .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
-            .order_by(ChunkRow.position)
-            .limit(limit)
-        )
+        found: list[Passage] = []
         with self._database.read() as session:
-            passages = _live_passages(session, list(session.scalars(query)))
-        readable = (passage for passage in passages if permits(passage.acl, principal))
-        return sorted(readable, key=lambda passage: passage.position)
+            while len(found) < limit:
+                query = (
+                    select(ChunkRow.id, ChunkRow.position)
+                    .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
+                    .order_by(ChunkRow.position)
+                    .limit(limit)
+                )
+                positions = dict(session.execute(query).tuples().all())
+                passages = _live_passages(session, list(positions))
+                found += (passage for passage in passages if permits(passage.acl, principal))
+                if len(positions) < limit:
+                    break
+                start = max(positions.values()) + 1
+        return sorted(found, key=lambda passage: passage.position)[:limit]
 
     def sources(self, principal: Principal) -> list[SourceSummary]:
         """Sources of which the principal owns the source or may read a document, in order of name."""
@@ -231,14 +261,26 @@ class SqlCorpus:
 
     def passage_count(self, principal: Principal) -> int:
         """Number of passages that a search by the principal looks through."""
-        query = (
+        of_live = DocumentRow.live_version_id == ChunkRow.version_id
+        whole = (
             select(func.count())
             .select_from(ChunkRow)
-            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
-            .where(visible_to(principal))
+            .join(DocumentRow, of_live)
+            .where(visible_to(principal), DocumentRow.section_rules.is_(None))
+        )
+        in_parts = (
+            select(DocumentRow, ChunkRow.heading_path, ChunkRow.section_paths)
+            .join(ChunkRow, of_live)
+            .where(visible_to(principal), DocumentRow.section_rules.is_not(None))
         )
         with self._database.read() as session:
-            return session.scalar(query) or 0
+            count = session.scalar(whole) or 0
+            rows = session.execute(in_parts).tuples().all()
+            acls = read_acls(session, {row.id: row for row, _, _ in rows}.values())
+        for row, path, paths in rows:
+            part = list_for(acls[row.id], rules_of(row.section_rules), place_of(path, paths))
+            count += permits(part, principal)
+        return count
 
     def unfinished_jobs(self, principal: Principal, *, of_everybody: bool, limit: int) -> list[Job]:
         """Jobs that wait or run, newest first.

@@ -18,6 +18,7 @@ from retrieval.adapters.sql.models import (
     SourceRow,
     VersionRow,
 )
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -32,6 +33,7 @@ from retrieval.corpus import (
     document_id_for,
 )
 from retrieval.jobs import Job, JobKind, JobState
+from retrieval.sections import list_for, place_of
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ PASSAGES = (
         ChunkRow.start,
         ChunkRow.end,
         ChunkRow.heading_path,
+        ChunkRow.section_paths,
         ChunkRow.page,
         ChunkRow.context,
         VersionRow.number,
@@ -67,6 +70,7 @@ PASSAGES = (
         DocumentRow.modified_at,
         DocumentRow.superseded_by,
         DocumentRow.owner,
+        DocumentRow.section_rules,
     )
     .join(DocumentRow, OF_LIVE_VERSION)
     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
@@ -152,6 +156,7 @@ def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Documen
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
         parent_id=None if row.parent_id is None else DocumentId(row.parent_id),
+        sections=rules_of(row.section_rules),
     )
 
 
@@ -174,7 +179,14 @@ def to_version(row: VersionRow) -> Version:
 
 
 def to_passage(row: Any, acl: Acl) -> Passage:
-    """A row of `PASSAGES` with what is needed to show and cite it."""
+    """A row of `PASSAGES` with what is needed to show and cite it.
+
+    Args:
+        acl: The document's access list; the passage gets what its sections leave of it.
+    """
+    if row.section_rules is not None:
+        place = place_of(row.heading_path, row.section_paths)
+        acl = list_for(acl, rules_of(row.section_rules), place)
     source_id = SourceId(row.source_id)
     successor = row.superseded_by
     return Passage(
