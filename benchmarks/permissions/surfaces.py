@@ -56,7 +56,8 @@ def _live(judge: Judge) -> list[Paper]:
 def _words_of(judge: Judge, paper: Paper) -> str:
     """A sentence of a paper, or its title: words that find it, if anything does."""
     text = paper.live or paper.sent
-    sentences = text.body.replace("\n\n", " ").split(". ") if text else [paper.title]
+    said = " ".join(words for _, words in text.parts) if text else paper.title
+    sentences = said.split(". ")
     return judge.world.dice.choice(sentences).rstrip(".")[:300]
 
 
@@ -74,9 +75,10 @@ def search(judge: Judge) -> None:
         return
     found = reply.json()
     shown = {hit["document_id"] for hit in found["hits"]}
-    judge.listing(shown, _live(judge), whole=mode != "sparse" and judge.world.is_in_step)
-    if mode == "sparse" and judge.world.is_in_step and paper.live is not None:
-        judge.listing(shown & {paper.document_id}, [paper])
+    judge.listing(shown, _live(judge), whole=mode != "sparse" and judge.world.is_in_step, by_text=True)
+    surely = judge.world.organisation.parts(judge.viewer.person, paper, surely=True)
+    if judge.world.is_in_step and any(str(query["query"]) in words for _, words in surely):
+        judge.check(paper.document_id in shown, f"does not find {paper.path} by its words")
     for name in ("source", "type", "language"):
         counted = sum(found["facets"][name].values())
         judge.check(counted == len(shown), f"facet {name} counts {counted} of {len(shown)}")
@@ -98,7 +100,8 @@ def narrowed_search(judge: Judge) -> None:
     reply = _ask(judge, "POST", "/api/v1/search", body)
     if reply is not None:
         shown = {hit["document_id"] for hit in reply.json()["hits"]}
-        judge.listing(shown, [each for each in _live(judge) if fits(each)], whole=judge.world.is_in_step)
+        fitting = [each for each in _live(judge) if fits(each)]
+        judge.listing(shown, fitting, whole=judge.world.is_in_step, by_text=True)
 
 
 def _asked(judge: Judge) -> tuple[str, str]:
@@ -140,7 +143,8 @@ def answers(judge: Judge) -> None:
     else:
         answer = reply.json()
     for part in ("references", "citations"):
-        judge.listing({each["document_id"] for each in answer[part]}, _live(judge), whole=False)
+        cited = {each["document_id"] for each in answer[part]}
+        judge.listing(cited, _live(judge), whole=False, by_text=True)
 
 
 def chat(judge: Judge) -> None:
@@ -194,6 +198,15 @@ def documents(judge: Judge) -> None:
     judge.check(counted == len(shown), f"counts {counted} of {len(shown)}")
 
 
+def _judge_whole(judge: Judge, paper: Paper, *, is_whole: bool) -> None:
+    """Whether the viewer is rightly told, or not told, that it reads every part of a paper."""
+    organisation, person, rules = judge.world.organisation, judge.viewer.person, paper.over_all()
+    may = organisation.may_below(person, paper, rules)
+    judge.check(may or not is_whole, f"takes {paper.path} for readable as a whole")
+    must = organisation.must_below(person, paper, rules)
+    judge.check(is_whole or not must, f"takes {paper.path} for readable in parts", n=0)
+
+
 def someone_elses_cursor(judge: Judge) -> None:
     """A page after any document, whoever saw that one, holds only what the viewer may read."""
     from serving.http.rendering import cursor_after  # the desk's own form of a cursor
@@ -207,35 +220,57 @@ def someone_elses_cursor(judge: Judge) -> None:
 
 
 def document(judge: Judge) -> None:
-    """One document's record."""
-    _one(judge, _DOCUMENT)
+    """One document's record; it says whether all of it may be read."""
+    paper = _any_paper(judge)
+    shown = _one(judge, _DOCUMENT, paper)
+    if shown is not None:
+        _judge_whole(judge, paper, is_whole=not shown["parts_only"])
 
 
 def versions(judge: Judge) -> None:
-    """Its versions."""
-    _one(judge, f"{_DOCUMENT}/versions")
+    """Its versions; what tells of the whole is for those who may read it."""
+    paper = _any_paper(judge)
+    shown = _one(judge, f"{_DOCUMENT}/versions", paper)
+    for version in shown["versions"] if shown is not None else ():
+        is_told = version["content_hash"] != "" or version["n_chunks"] is not None
+        _judge_whole(judge, paper, is_whole=is_told)
 
 
 def chunks(judge: Judge) -> None:
-    """Its passages."""
-    _one(judge, f"{_DOCUMENT}/chunks")
+    """Its passages, page by page: those that may be read, and all of them."""
+    paper, limit, start = _any_paper(judge), judge.world.dice.choice((1, 2, 100)), 0
+    organisation, person = judge.world.organisation, judge.viewer.person
+    told: set[str] = set()
+    while start is not None:
+        shown = _one(judge, f"{_DOCUMENT}/chunks?limit={limit}&start={start}", paper)
+        if shown is None:
+            return
+        told |= {each["text"] for each in shown["chunks"]}
+        start = shown["next_start"]
+    allowed = {words for _, words in organisation.parts(person, paper)}
+    needed = {words for _, words in organisation.parts(person, paper, surely=True)}
+    judge.check(told <= allowed, f"shows hidden parts of {paper.path}")
+    judge.check(needed <= told, f"lacks parts of {paper.path}", n=0)
 
 
 def history(judge: Judge) -> None:
     """Its history."""
-    _one(judge, f"{_DOCUMENT}/history")
+    _one(judge, f"{_DOCUMENT}/history", _any_paper(judge))
 
 
 def text(judge: Judge) -> None:
-    """Its text; 409 says that there is none yet, to those who may know of it."""
-    _one(judge, f"{_DOCUMENT}/text", found=(200, 409))
-
-
-def _one(judge: Judge, path: str, *, found: tuple[int, ...] = (200,)) -> None:
+    """Its text as a whole; 409 says that there is none yet, 403 that only parts may be read."""
     paper = _any_paper(judge)
+    reply = _ask(judge, "GET", f"{_DOCUMENT}/text".replace("{document_id}", paper.document_id))
+    if reply is not None and judge.one(reply, paper, found=(200, 403, 409)):
+        _judge_whole(judge, paper, is_whole=reply.status_code != 403)
+
+
+def _one(judge: Judge, path: str, paper: Paper) -> Any:
+    """What is shown of a document; None when nothing is, rightly or not."""
     reply = _ask(judge, "GET", path.replace("{document_id}", paper.document_id))
-    if reply is not None:
-        judge.one(reply, paper, found=found)
+    is_shown = reply is not None and judge.one(reply, paper)
+    return reply.json() if is_shown else None
 
 
 def explain(judge: Judge) -> None:
@@ -251,7 +286,11 @@ def explain(judge: Judge) -> None:
     judge.check(reply.status_code != 200 or is_entitled, f"explains {paper.path} for {person}")
     if reply.status_code == 200 and paper.is_settled:
         reads = organisation.may(person, paper) and person not in organisation.disabled
-        judge.check(reply.json()["may_read"] == reads, f"says of {person} and {paper.path}: {not reads}")
+        told = reply.json()
+        judge.check(told["may_read"] == reads, f"says of {person} and {paper.path}: {not reads}")
+        whole = reads and organisation.must_below(person, paper, paper.over_all())
+        judge.check(told["reads_whole"] == whole, f"says of {person} and all of {paper.path}: {not whole}")
+        judge.check(not told["sections"] or viewer == paper.owner, f"tells the sections of {paper.path}")
     hidden = not organisation.may(viewer, paper)
     judge.check(not hidden or reply.status_code == 404, f"{paper.path}: {reply.status_code}")
 
@@ -410,10 +449,8 @@ def _judge_status(judge: Judge, told: Any) -> None:
     organisation, person = judge.world.organisation, judge.viewer.person
     present = [each for each in _papers(judge) if not each.is_deleted]
     judge.count(sum(told["documents_by_state"].values()), present, "documents")
-    least = sum(
-        each.live.n_passages for each in _live(judge) if each.live and organisation.must(person, each)
-    )
-    most = sum(each.live.n_passages for each in _live(judge) if each.live and organisation.may(person, each))
+    least = sum(len(organisation.parts(person, each, surely=True)) for each in _live(judge))
+    most = sum(len(organisation.parts(person, each)) for each in _live(judge))
     judge.check(least <= told["passages"] <= most, f"passages: {told['passages']}, not {least} to {most}")
     waiting = [each for each in judge.world.jobs.values() if not each.is_finished]
     concerned = sum(judge.concerns(person, each.id) for each in waiting)
@@ -464,12 +501,14 @@ def index(judge: Judge) -> None:
             mode=SearchMode.HYBRID,
         )
         legs = opened.index.search(query)
-    dense, sparse = (
-        {judge.world.chunks[each.chunk_id][0] for each in leg if each.chunk_id in judge.world.chunks}
-        for leg in (legs.dense, legs.sparse)
-    )
-    judge.listing(dense, _live(judge))
-    judge.listing(sparse, _live(judge), whole=False)
+    known, organisation = judge.world.chunks, judge.world.organisation
+    for leg, whole in ((legs.dense, True), (legs.sparse, False)):
+        found = [each.chunk_id for each in leg if each.chunk_id in known]
+        judge.listing({known[id_][0] for id_ in found}, _live(judge), whole=whole, by_text=True)
+        for id_ in found:
+            about = judge.paper(known[id_][0])
+            parts = organisation.parts(person, about) if about is not None else []
+            judge.check(judge.part(id_) in parts, f"finds a hidden part of {known[id_][0]}", n=0)
 
 
 SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {

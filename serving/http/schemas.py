@@ -312,8 +312,9 @@ class ExplanationOut(Outgoing):
 class DocumentOut(Outgoing):
     """A document's record. `acl` shows to those who may change it.
 
-    With `parts_only`, the caller may not read all of its text. `explanation` is null for a document that is live. `parent_id` names the document that this one was found
-    in (a mail's attachment, an archive's file); whoever may read this one may read that one, too.
+    With `parts_only`, the caller may not read all of its text. `explanation` is null for a document that is live.
+    `parent_id` names the document that this one was found in (a mail's attachment, an archive's file); whoever may
+    read this one may read that one, too.
     """
 
     id: str
