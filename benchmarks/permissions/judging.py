@@ -70,7 +70,7 @@ class Judge:
         """Judge this world and write to this report."""
         self.world, self.report = world, report
         self.surface, self.viewer = "", Viewer("")
-        self._sights: dict[str, Sight] = {}
+        self._sights: dict[Viewer, Sight] = {}
         self._runs: dict[tuple[str, ...], None] = {}
         self._known_texts = 0
         self.known_ids: set[str] = set()
@@ -93,16 +93,18 @@ class Judge:
 
     def sight(self) -> Sight:
         """What the viewer may be told."""
-        person = self.viewer.person
-        if person not in self._sights:
-            self._sights[person] = self._sight_of(person)
-        return self._sights[person]
+        if self.viewer not in self._sights:
+            self._sights[self.viewer] = self._sight_of(self.viewer)
+        return self._sights[self.viewer]
 
-    def _sight_of(self, person: str) -> Sight:
+    def _sight_of(self, viewer: Viewer) -> Sight:
+        person = viewer.person
         papers = self.world.organisation.readable(person)
         ids = {paper.document_id for paper in papers}
         parts = {paper.document_id: self.world.organisation.parts(person, paper) for paper in papers}
-        told = "\n".join(self._told_of(paper, parts[paper.document_id]) for paper in papers)
+        told = [self._told_of(paper, parts[paper.document_id]) for paper in papers]
+        managed = (paper for paper in papers if viewer.is_admin or paper.owner == person)
+        told += [heading for paper in managed for rule in paper.rules() for heading in rule.heading]
         chunks = {
             id_
             for id_, (document, _) in self.world.chunks.items()
@@ -114,7 +116,7 @@ class Judge:
         runs = frozenset(run for some in parts.values() for _, words in some for run in runs_of(words))
         return Sight(
             frozenset(ids),
-            frozenset(TOKEN.findall(told)),
+            frozenset(TOKEN.findall("\n".join(told))),
             frozenset(ids | chunks | versions | jobs | own),
             runs,
         )

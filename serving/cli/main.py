@@ -25,7 +25,10 @@ _COMMANDS = {
     "sync": ("serving.cli.sources:sync", "Bring a source's documents up to date."),
     "docs": ("serving.cli.corpus:docs", "List documents."),
     "reindex": ("serving.cli.corpus:reindex", "Read documents anew."),
-    "access": ("serving.cli.people:access", "Explain who may read a document, and why."),
+    "access": (
+        "serving.cli.people:access",
+        "Explain who may read a document, and why; say who may read its sections.",
+    ),
     "directory": ("serving.cli.directory:directory", "Users, groups and who is in which."),
     "keys": ("serving.cli.people:keys", "List, create and revoke API keys."),
     "eval": ("serving.cli.eval_command:eval_command", "Measure quality and speed on a retrieval set."),
