@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, String, Table, insert, select, text
 
-from retrieval.access import UserId
+from retrieval.access import UserId, user_principal
 from retrieval.adapters.sql import models
 from retrieval.adapters.sql.audit import Span, SqlAudit
 from retrieval.adapters.sql.audit_pruning import SqlPruning
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.erasing import PLACES, WITHOUT_PERSONS, Form, SqlErasing
+from retrieval.adapters.sql.section_rules import stored_rules
 from retrieval.audit import GENESIS, Head
 from retrieval.errors import ConflictError
+from retrieval.sections import SectionRule
 from retrieval.wiring import utc_now
 
 METADATA = models.Table.metadata
@@ -75,6 +77,9 @@ def value_for(table: Table, column: Column[Any], person: str, forms: dict[str, F
         case Form.JSON:
             listed = ["group:x", f"user:{person}"]
             return {"user_id": person} if table.name == "idempotency" else listed
+        case Form.RULES:
+            rule = SectionRule(("A heading",), frozenset({user_principal(UserId(person))}))
+            return stored_rules([rule])
     if column.foreign_keys:
         (key,) = column.foreign_keys
         return f"{key.column.table.name}-{len(person)}"
