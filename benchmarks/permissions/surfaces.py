@@ -49,6 +49,12 @@ def _any_paper(judge: Judge) -> Paper:
     return judge.world.dice.choice(_papers(judge))
 
 
+def _paper_in_parts(judge: Judge) -> Paper:
+    """A paper that more often than not has rules for its parts, so that few questions meet them."""
+    ruled = [paper for paper in _papers(judge) if paper.rules() and paper.live is not None]
+    return judge.world.dice.choice(ruled) if ruled and judge.world.dice.random() < 0.7 else _any_paper(judge)
+
+
 def _live(judge: Judge) -> list[Paper]:
     return [paper for paper in _papers(judge) if paper.live is not None]
 
@@ -221,7 +227,7 @@ def someone_elses_cursor(judge: Judge) -> None:
 
 def document(judge: Judge) -> None:
     """One document's record; it says whether all of it may be read."""
-    paper = _any_paper(judge)
+    paper = _paper_in_parts(judge)
     shown = _one(judge, _DOCUMENT, paper)
     if shown is not None:
         _judge_whole(judge, paper, is_whole=not shown["parts_only"])
@@ -229,7 +235,7 @@ def document(judge: Judge) -> None:
 
 def versions(judge: Judge) -> None:
     """Its versions; what tells of the whole is for those who may read it."""
-    paper = _any_paper(judge)
+    paper = _paper_in_parts(judge)
     shown = _one(judge, f"{_DOCUMENT}/versions", paper)
     for version in shown["versions"] if shown is not None else ():
         is_told = version["content_hash"] != "" or version["n_chunks"] is not None
@@ -238,7 +244,7 @@ def versions(judge: Judge) -> None:
 
 def chunks(judge: Judge) -> None:
     """Its passages, page by page: those that may be read, and all of them."""
-    paper, limit, start = _any_paper(judge), judge.world.dice.choice((1, 2, 100)), 0
+    paper, limit, start = _paper_in_parts(judge), judge.world.dice.choice((1, 2, 100)), 0
     organisation, person = judge.world.organisation, judge.viewer.person
     told: set[str] = set()
     while start is not None:
@@ -260,7 +266,7 @@ def history(judge: Judge) -> None:
 
 def text(judge: Judge) -> None:
     """Its text as a whole; 409 says that there is none yet, 403 that only parts may be read."""
-    paper = _any_paper(judge)
+    paper = _paper_in_parts(judge)
     reply = _ask(judge, "GET", f"{_DOCUMENT}/text".replace("{document_id}", paper.document_id))
     if reply is not None and judge.one(reply, paper, found=(200, 403, 409)):
         _judge_whole(judge, paper, is_whole=reply.status_code != 403)
@@ -520,9 +526,9 @@ SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
     ("GET", "/api/v1/documents"): (documents, documents, someone_elses_cursor),
     ("GET", _DOCUMENT): (document, attempts),
     ("GET", f"{_DOCUMENT}/versions"): (versions,),
-    ("GET", f"{_DOCUMENT}/chunks"): (chunks,),
+    ("GET", f"{_DOCUMENT}/chunks"): (chunks, chunks),
     ("GET", f"{_DOCUMENT}/history"): (history,),
-    ("GET", f"{_DOCUMENT}/text"): (text,),
+    ("GET", f"{_DOCUMENT}/text"): (text, text),
     ("POST", "/api/v1/access/explain"): (explain, explain),
     ("POST", "/api/v1/documents/reindex"): (reindex_own,),
     ("GET", "/api/v1/sources"): (sources,),
