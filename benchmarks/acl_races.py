@@ -42,6 +42,7 @@ from retrieval.indexes import Encoders
 from retrieval.ports import Embedding
 from retrieval.query import Query, SearchFilters, SearchMode
 from retrieval.search import MAX_LIMIT, Search, SearchSettings
+from retrieval.sections import Place
 from retrieval.settings import load_settings
 from retrieval.wiring import Corpus, indexes_of, open_corpus, presence_of, utc_now
 from workers.settings import WorkerSettings
@@ -158,7 +159,8 @@ class Bench:
         version = _version(job.document_id, name, n_chunks)
         self.toolbox.store.stage(lease, version)
         chunks = [
-            IndexableChunk(each.chunk_id, job.document_id, each.draft.text, "en") for each in version.chunks
+            IndexableChunk(each.chunk_id, job.document_id, each.draft.text, "en", Place())
+            for each in version.chunks
         ]
         written = self.toolbox.indexer.write(self.toolbox.store.index_target(job.document_id), chunks, {})
         self.toolbox.store.publish(lease, version.version_id, written=written)

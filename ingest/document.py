@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from retrieval.labels import Label
+from retrieval.sections import HeadingPath
 
 
 class BlockKind(StrEnum):
@@ -80,6 +81,8 @@ class ChunkDraft:
         heading_path: Headings above it, outermost first.
         context: A table's header row when the chunk does not contain it; empty otherwise.
         n_tokens: Wordpieces of the indexed text (title and headings included), special tokens not counted.
+        section_paths: Full heading paths of all its text, where `heading_path` does not say it all: where there
+            are more headings than are shown, or headings are the text. Else empty.
     """
 
     position: int
@@ -90,6 +93,7 @@ class ChunkDraft:
     page: int | None
     context: str
     n_tokens: int
+    section_paths: tuple[HeadingPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

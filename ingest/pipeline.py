@@ -48,6 +48,7 @@ from retrieval.corpus import (
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, SparseEncoder
+from retrieval.sections import place_of
 
 PARSER_RECIPE = "parsers-v3"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
@@ -314,7 +315,8 @@ class Pipeline:
 def _indexable(version: StagedVersion, chunk: StagedChunk) -> IndexableChunk:
     draft = chunk.draft
     text = indexed_text(version.document.title, draft.heading_path, draft.context, draft.text)
-    return IndexableChunk(chunk.chunk_id, version.document_id, text, version.document.language)
+    place = place_of(draft.heading_path, draft.section_paths)
+    return IndexableChunk(chunk.chunk_id, version.document_id, text, version.document.language, place)
 
 
 def _pack(document: ParsedDocument) -> bytes:

@@ -26,6 +26,7 @@ from retrieval.indexes import Calibration
 from retrieval.jobs import Lease
 from retrieval.labels import Label, Labelled, LabelOrigin
 from retrieval.ports import BlobStore
+from retrieval.sections import Place, SectionRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +259,13 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class IndexableChunk:
-    """A live chunk with the fields that its index point needs."""
+    """A live chunk with the fields that its index point needs; `place` says which section rules are over it."""
 
     chunk_id: ChunkId
     document_id: DocumentId
     text: str
     language: str
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ class IndexTarget:
     """The document fields that stand on each of its points.
 
     Attributes:
-        acl_epoch: How often the access list has changed, read together with it.
+        acl_epoch: How often the access list or the section rules have changed, read together with them.
     """
 
     document_id: DocumentId
@@ -283,7 +285,23 @@ class IndexTarget:
     tags: tuple[str, ...]
     modified_at: datetime
     acl: Acl
+    sections: tuple[SectionRule, ...]
     acl_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAccess:
+    """Who may read a document's points.
+
+    Attributes:
+        acl: The document's list.
+        parts: Of a document with section rules the list of each chunk, replaced versions' too; else empty.
+        epoch: How often list and rules have changed, read together with them.
+    """
+
+    acl: Acl
+    parts: Mapping[ChunkId, Acl]
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,8 +514,8 @@ class DocumentStore(Protocol):
         """Documents whose access list changed without the index having confirmed it."""
         ...
 
-    def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
-        """A document's access list and the number of times it has changed."""
+    def access_of(self, document_id: DocumentId) -> DocumentAccess:
+        """Who may read a document and its parts, as committed now."""
         ...
 
     def confirm_access(self, document_id: DocumentId, epoch: int) -> None:

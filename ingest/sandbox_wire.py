@@ -71,7 +71,8 @@ def encode_extraction(extraction: Extraction) -> bytes:
         "labels": document.labels,
         "members": [[f.name, f.size_bytes, f.error_code, f.error_message[:300]] for f in extraction.found],
         "chunks": [
-            [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens] for c in extraction.chunks
+            [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens, c.section_paths]
+            for c in extraction.chunks
         ],
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -162,7 +163,7 @@ def _blocks(rows: list[list[Any]], text: str) -> tuple[Block, ...]:
 
 
 def _chunk(position: int, fields: list[Any], text: str) -> ChunkDraft:
-    start, end, heading_path, page, context, n_tokens = fields
+    start, end, heading_path, page, context, n_tokens, section_paths = fields
     _check_counts(start, end, n_tokens)
     if not start < end <= len(text):
         raise ValueError("a chunk out of place")
@@ -175,6 +176,7 @@ def _chunk(position: int, fields: list[Any], text: str) -> ChunkDraft:
         page=_page(page),
         context=_line(context, MAX_TEXT_CHARACTERS),
         n_tokens=n_tokens,
+        section_paths=tuple(tuple(_line(heading) for heading in path) for path in section_paths),
     )
 
 

@@ -40,6 +40,7 @@ _PART_OF_FIELD = {
     "members": SUBJECT,
     "add": SUBJECT,
     "remove": SUBJECT,
+    "sections": SUBJECT,
 }
 """Fields of a record that may name a person, and the part that each belongs to; every other one is impersonal."""
 

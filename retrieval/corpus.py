@@ -16,6 +16,7 @@ from typing import Any, Literal, NewType
 
 from retrieval.access import Acl
 from retrieval.labels import Label, Labelled
+from retrieval.sections import SectionRule
 
 SourceId = NewType("SourceId", str)
 DocumentId = NewType("DocumentId", str)
@@ -71,6 +72,7 @@ class Passage:
         page: Page or slide number from 1, None where the format has none.
         context: What the passage needs to be understood but does not contain, for example a table's
             header row; empty otherwise. Indexed with the text, never quoted.
+        acl: Who may read the passage: the document's list, narrowed by every section rule over it.
         labels: Of the document, as committed when the passage was read.
     """
 
@@ -245,6 +247,7 @@ class Document:
         superseded_by: External id of the document that replaces this one, empty when it is current.
         parent_id: The document that this one was found in (a mail's attachment, an archive's file).
         labelled: Its labels with their origins, in order.
+        sections: Who may read parts of it, of those whom `acl` lets in.
     """
 
     id: DocumentId
@@ -274,6 +277,7 @@ class Document:
     deleted_at: datetime | None
     parent_id: DocumentId | None = None
     labelled: tuple[Labelled, ...] = ()
+    sections: tuple[SectionRule, ...] = ()
 
     @property
     def labels(self) -> frozenset[Label]:
@@ -283,7 +287,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One reading of a document: which bytes, when, by whom and why."""
+    """One reading of a document: which bytes, when, by whom and why.
+
+    Attributes:
+        content_hash: Empty for those who may read only parts: it would let them try out what the rest says.
+        n_chunks: Passages; None for those who may read only parts.
+    """
 
     id: VersionId
     document_id: DocumentId
@@ -291,7 +300,7 @@ class Version:
     content_hash: str
     media_type: str
     size_bytes: int
-    n_chunks: int
+    n_chunks: int | None
     reason: str
     requested_by: str
     created_at: datetime

@@ -4,6 +4,7 @@ RefdeskError                     every error that Refdesk raises on purpose
   RetrievalError
     NotFoundError                absent, or hidden from the caller: the two look the same
     NotPermittedError            the caller's scopes do not cover the operation (never used for documents)
+    PartsOnlyError               the caller may read parts of the document, so not its whole text
     InvalidQueryError            the query or a filter cannot be understood
     ConflictError                the state does not allow the operation now
       TakenError                 another user or group has this name
@@ -61,6 +62,15 @@ class NotPermittedError(RetrievalError):
 
     code = "not_permitted"
     hint = "Ask an administrator for a key or role with the scope that is named."
+
+
+class PartsOnlyError(RetrievalError):
+    """The caller may know of the document, but may not read all of it."""
+
+    code = "parts_only"
+    hint = (
+        "GET /api/v1/documents/{id}/chunks gives what you may read of it; the rest is for its owner to share."
+    )
 
 
 class InvalidQueryError(RetrievalError):

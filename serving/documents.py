@@ -27,6 +27,7 @@ from retrieval.corpus import (
 from retrieval.errors import ConflictError, InvalidQueryError, NotPermittedError
 from retrieval.jobs import Job
 from retrieval.labels import Keeping, Label
+from retrieval.sections import SectionRule, list_inside, reads_whole
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain
@@ -41,6 +42,7 @@ class Push:
     Attributes:
         content: Its bytes, never empty.
         acl: Access list; None leaves the present one, and gives a new document the source's default.
+        sections: Who may read parts of it; None leaves the present rules.
         labels: What the source states of it; None leaves what it stated before.
         metadata: `tags`, `modified_at`, `superseded_by`; everything else becomes a tag `name:value`.
     """
@@ -51,6 +53,7 @@ class Push:
     title: str = ""
     url: str = ""
     acl: Acl | None = None
+    sections: tuple[SectionRule, ...] | None = None
     tags: tuple[str, ...] = ()
     modified_at: datetime | None = None
     superseded_by: str = ""
@@ -59,11 +62,15 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class AclChange:
-    """A new access list. `owner` None keeps the present owner."""
+    """A new access list. `owner` None keeps the present owner, `sections` None the present rules for parts.
+
+    A rule that comes as `Standing.ABSENT` is confirmed, though the live text may not have its heading.
+    """
 
     owner: UserId | None
     allow: frozenset[PrincipalId]
     deny: frozenset[PrincipalId]
+    sections: tuple[SectionRule, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,9 @@ class AccessExplanation:
             what a token says of their groups counts once they ask.
         principals: What lets the user in where a list names it, and shuts out where one denies it.
         deny_only: Groups that only shut out: nobody knows for certain who is in them.
+        reads_whole: Whether the user may read every part of it.
+        sections: For those who manage the document its section rules, each with whether the user may read the
+            section; empty for everybody else.
     """
 
     user_id: UserId
@@ -118,6 +128,8 @@ class AccessExplanation:
     principals: tuple[PrincipalId, ...]
     deny_only: tuple[PrincipalId, ...]
     rules: tuple[Rule, ...]
+    reads_whole: bool
+    sections: tuple[tuple[SectionRule, bool], ...] = ()
 
 
 class Documents:
@@ -156,6 +168,7 @@ class Documents:
             modified_at=push.modified_at or utc_now(),
             superseded_by=push.superseded_by,
             acl=push.acl,
+            sections=push.sections,
             labels=push.labels,
         )
         job = self._upkeep.push(
@@ -226,15 +239,23 @@ class Documents:
         """Set a document's access list; it counts from the next request on. Raises as `delete`."""
         document = self._managed(principal, document_id)
         owner = document.acl.owner if acl.owner is None else acl.owner
-        body = {
+        body: dict[str, Any] = {
             "document_id": document.id,
             "owner": owner,
             "allow": sorted(acl.allow),
             "deny": sorted(acl.deny),
         }
+        if acl.sections is not None:
+            body["sections"] = [
+                {"heading": list(rule.heading), "allow": sorted(rule.allow), "deny": sorted(rule.deny)}
+                for rule in acl.sections
+            ]
         self._note("document.acl", principal, request_id, body)
         return self._upkeep.set_acl(
-            document.id, Acl(owner, acl.allow, acl.deny), requested_by=principal.user_id
+            document.id,
+            Acl(owner, acl.allow, acl.deny),
+            requested_by=principal.user_id,
+            sections=acl.sections,
         )
 
     def set_labels(
@@ -284,9 +305,16 @@ class Documents:
         return {id_: explanation for id_, explanation in found.items() if explanation is not None}
 
     def history(self, principal: Principal, document_id: DocumentId) -> History:
-        """What happened to a document. Raises `NotFoundError` when it may not be read."""
+        """What happened to a document. Raises `NotFoundError` when it may not be read.
+
+        Access:
+            A job's progress counts passages, so it is left out for whoever may read only parts.
+        """
+        document = self._desk.corpus.document(principal, document_id)
         versions = self._desk.corpus.versions(principal, document_id)
         jobs = self._desk.jobs.jobs_of(document_id=document_id, limit=50)
+        if not reads_whole(document.acl, document.sections, principal):
+            jobs = [replace(job, done=0, total=0) for job in jobs]
         return History(tuple(versions), tuple(jobs))
 
     def text(self, principal: Principal, document_id: DocumentId) -> DocumentText:
@@ -295,9 +323,10 @@ class Documents:
         Raises:
             NotFoundError: The document does not exist or may not be read by the principal.
             PermissionsOutdatedError: It is the principal's own, and its source's permission data are too old.
+            PartsOnlyError: Only parts of it may be read by the principal.
             ConflictError: It has no text yet.
         """
-        document = self._desk.corpus.document_to_read(principal, document_id)
+        document = self._desk.corpus.whole_document(principal, document_id)
         if document.live_version_id is None:
             raise ConflictError("the document has not been indexed yet")
         packed = json.loads(gzip.decompress(self._desk.blobs.get(text_key(document.live_version_id))))
@@ -327,7 +356,10 @@ class Documents:
             standing = self._desk.directory.standing_of(user_id)
             known, disabled, who = standing.may_come_in, standing.is_disabled, standing.principal()
         is_outdated = document.source_id in self._desk.corpus.outdated_sources()
-        return _explain(document, who, is_known=known, is_disabled=disabled, is_outdated=is_outdated)
+        explained = _explain(document, who, is_known=known, is_disabled=disabled, is_outdated=is_outdated)
+        if not self.may_manage(principal, document):
+            return replace(explained, sections=())  # what the sections are called is not for readers
+        return explained
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -378,12 +410,17 @@ def _explain(
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))
     decisive = next((rule.rule for rule in found if rule.applies), "")
+    is_shown = not is_disabled and not is_outdated
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not is_disabled and not is_outdated,
+        may_read=permits(acl, principal) and is_shown,
         is_known=is_known,
         principals=(*sorted(ids - {EVERYONE}), EVERYONE),
         deny_only=tuple(sorted(principal.deny_only - ids)),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
+        reads_whole=reads_whole(acl, document.sections, principal) and is_shown,
+        sections=tuple(
+            (rule, permits(list_inside(acl, [rule]), principal) and is_shown) for rule in document.sections
+        ),
     )

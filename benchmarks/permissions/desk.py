@@ -32,6 +32,7 @@ from retrieval.corpus import DocumentState, JobId, SourceId
 from retrieval.errors import RefdeskError
 from retrieval.indexes import Encoders
 from retrieval.jobs import Job, JobKind
+from retrieval.sections import MAX_SHOWN_HEADINGS, SectionRule
 from retrieval.settings import load_settings
 from retrieval.wiring import Corpus, indexes_of, utc_now
 from serving.answer import GenerationRequest, GeneratorInfo
@@ -67,7 +68,10 @@ class _Unwatched:
 
 
 class ParagraphExtractor:
-    """Implements `ingest.ports.Extractor` in this process: each paragraph is a chunk."""
+    """Implements `ingest.ports.Extractor` in this process: each paragraph is a chunk.
+
+    A first line "# outer / inner" is the headings above it.
+    """
 
     def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """See `Extractor.extract`."""
@@ -82,15 +86,35 @@ class ParagraphExtractor:
             found = (FoundFile(inner, kept.stat().st_size, path=kept),)
         blocks, chunks, start = [], [], 0
         for position, paragraph in enumerate(text.split("\n\n")):
-            end = start + len(paragraph)
-            blocks.append(Block(BlockKind.PARAGRAPH, start, end))
-            chunks.append(ChunkDraft(position, start, end, paragraph, (), None, "", len(paragraph.split())))
+            end, words = start + len(paragraph), paragraph
+            above: tuple[str, ...] = ()
+            if paragraph.startswith("# "):
+                headings, _, words = paragraph.partition("\n")
+                above = tuple(headings.removeprefix("# ").split(" / "))
+                blocks.append(Block(BlockKind.HEADING, start, start + len(headings), 1))
+            begin = end - len(words)
+            blocks.append(Block(BlockKind.PARAGRAPH, begin, end))
+            chunks.append(_chunk(position, begin, words, above))
             start = end + 2
         document = ParsedDocument("text/plain", title, text, tuple(blocks), "en")
         return Extraction(document, tuple(chunks), found)
 
     def close(self) -> None:
         """See `Extractor.close`."""
+
+
+def _chunk(position: int, start: int, text: str, path: tuple[str, ...]) -> ChunkDraft:
+    return ChunkDraft(
+        position=position,
+        start=start,
+        end=start + len(text),
+        text=text,
+        heading_path=path[-MAX_SHOWN_HEADINGS:],
+        page=None,
+        context="",
+        n_tokens=len(text.split()),
+        section_paths=(path,) if len(path) >= MAX_SHOWN_HEADINGS else (),
+    )
 
 
 class Restating:
@@ -156,11 +180,18 @@ class Bench:
         return created.id
 
     def push(
-        self, source_id: SourceId, external_id: str, text: str, acl: Acl | None, *, title: str = ""
+        self,
+        source_id: SourceId,
+        external_id: str,
+        text: str,
+        acl: Acl | None,
+        *,
+        title: str = "",
+        sections: tuple[SectionRule, ...] | None = None,
     ) -> Job:
         """Push a document as the source's owner would; `work` brings it in."""
         owner = self.desk.corpus.source(source_id).default_acl.owner
-        push = Push(source_id, external_id, text.encode(), title=title, acl=acl)
+        push = Push(source_id, external_id, text.encode(), title=title, acl=acl, sections=sections)
         pusher = Principal(owner, scopes=ALL_SCOPES)
         return Documents(self.desk).push(pusher, push, request_id="bench")[1]
 

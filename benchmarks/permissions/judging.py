@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.permissions.oracle import Paper
+from benchmarks.permissions.oracle import Paper, Part
 from benchmarks.permissions.world import TOKEN, WORD, Viewer, World
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -70,7 +70,7 @@ class Judge:
         """Judge this world and write to this report."""
         self.world, self.report = world, report
         self.surface, self.viewer = "", Viewer("")
-        self._sights: dict[tuple[str, bool], Sight] = {}
+        self._sights: dict[tuple[Viewer, bool], Sight] = {}
         self._runs: dict[tuple[str, ...], None] = {}
         self._known_texts = 0
         self.known_ids: set[str] = set()
@@ -83,7 +83,8 @@ class Judge:
         self.world.look()
         self._sights.clear()
         for text in self.world.texts[self._known_texts :]:
-            self._runs |= dict.fromkeys((*runs_of(text.body), *runs_of(text.inside)))
+            said = [words for _, words in text.parts]
+            self._runs |= dict.fromkeys(run for words in (*said, text.inside) for run in runs_of(words))
         self._known_texts = len(self.world.texts)
         papers = {paper.document_id for paper in self.world.organisation.papers}
         self.known_ids = (
@@ -92,44 +93,59 @@ class Judge:
 
     def sight(self, *, by_prompt: bool = False) -> Sight:
         """What the viewer may be told; `by_prompt`: in answers and what is made for them."""
-        key = self.viewer.person, by_prompt
+        key = self.viewer, by_prompt
         if key not in self._sights:
             self._sights[key] = self._sight_of(*key)
         return self._sights[key]
 
-    def _sight_of(self, person: str, by_prompt: bool) -> Sight:
-        papers = self.world.organisation.readable(person)
+    def _sight_of(self, viewer: Viewer, by_prompt: bool) -> Sight:
+        organisation, person = self.world.organisation, viewer.person
+        papers = organisation.readable(person)
         ids = {paper.document_id for paper in papers}
         if by_prompt:  # a successor is named, whether or not it may be answered from
-            papers = list(filter(self.world.organisation.may_be_prompted, papers))
-        quotable = {paper.document_id for paper in papers}
-        told = "\n".join(self._told_of(paper, ids) for paper in papers)
-        live = set(self.world.live_versions.values())
+            papers = list(filter(organisation.may_be_prompted, papers))
+        parts = {paper.document_id: organisation.parts(person, paper) for paper in papers}
+        told = [self._told_of(paper, parts[paper.document_id]) for paper in papers]
+        if not by_prompt:
+            told += self._told_of_rules(viewer)
         chunks = {
             id_
-            for id_, (document, version) in self.world.chunks.items()
-            if document in quotable and version in live and self._is_shown(document)
+            for id_, (document, _) in self.world.chunks.items()
+            if document in parts and self.part(id_) in parts[document]
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
         concerned = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
         own = {id_ for job in concerned for id_ in (job.id, job.document_id) if id_}  # deleted ones too
-        shown = [paper.live for paper in papers if paper.live and self.world.organisation.is_shown(paper)]
-        runs = frozenset(run for text in shown for run in runs_of(text.body))
+        runs = frozenset(run for some in parts.values() for _, words in some for run in runs_of(words))
         return Sight(
             frozenset(ids),
-            frozenset(TOKEN.findall(told)),
+            frozenset(TOKEN.findall("\n".join(told))),
             frozenset(ids | chunks | versions | jobs | own),
             runs,
         )
 
-    def _is_shown(self, document_id: str) -> bool:
-        paper = self.paper(document_id)
-        return paper is not None and self.world.organisation.is_shown(paper)
+    def _told_of(self, paper: Paper, parts: Iterable[Part]) -> str:
+        said = [part for path, words in parts for part in (*path, words)]
+        return "\n".join((paper.path, paper.title, paper.tag, *said))
 
-    def _told_of(self, paper: Paper, ids: Collection[str]) -> str:
-        body = paper.live.body if paper.live and self.world.organisation.is_shown(paper) else ""
-        return "\n".join((paper.path, paper.title, paper.tag, body))
+    def _told_of_rules(self, viewer: Viewer) -> list[str]:
+        """Whoever may set the rules for a paper's parts is told what they are; an administrator of every paper."""
+        organisation = self.world.organisation
+        managed = [
+            paper
+            for paper in organisation.papers
+            if viewer.is_admin or organisation.may_as_owner(viewer.person, paper)
+        ]
+        return [heading for paper in managed for rule in paper.rules() for heading in rule.heading]
+
+    def part(self, chunk_id: str) -> Part | None:
+        """The part of a live text that a chunk is; None for one of another version."""
+        document, version = self.world.chunks[chunk_id]
+        paper = self.paper(document)
+        if paper is None or paper.live is None or self.world.live_versions.get(document) != version:
+            return None
+        return paper.live.parts[self.world.positions[chunk_id]]
 
     def concerns(self, person: str, job_id: str) -> bool:
         """Whether a job is about work that somebody asked for or owns, and may still hear of."""
@@ -156,20 +172,27 @@ class Judge:
                 Violation(self.world.seed, len(self.world.history), self.surface, str(self.viewer), what)
             )
 
-    def listing(self, shown: Iterable[str], among: Collection[Paper], *, whole: bool = True) -> None:
+    def listing(
+        self, shown: Iterable[str], among: Collection[Paper], *, whole: bool = True, by_text: bool = False
+    ) -> None:
         """Compare the documents of a listing with those that should be in it.
 
         Args:
             shown: Document ids.
             among: Papers that the listing would show to somebody who may read everything.
             whole: Whether what must be reachable has to be there.
+            by_text: Whether a paper is listed for what may be read of its text, not for being there.
         """
         organisation, person = self.world.organisation, self.viewer.person
         seen = set(shown)
-        allowed = {paper.document_id for paper in among if organisation.may(person, paper)}
-        needed = (
-            {paper.document_id for paper in among if organisation.must(person, paper)} if whole else set()
-        )
+
+        def is_listed(paper: Paper, *, surely: bool) -> bool:
+            if by_text:
+                return bool(organisation.parts(person, paper, surely=surely))
+            return (organisation.must if surely else organisation.may)(person, paper)
+
+        allowed = {paper.document_id for paper in among if is_listed(paper, surely=False)}
+        needed = {paper.document_id for paper in among if whole and is_listed(paper, surely=True)}
         wrong = sorted(self._name(id_) for id_ in seen - allowed)
         lacking = sorted(self._name(id_) for id_ in needed - seen)
         self.check(not wrong, f"shows {wrong}", n=len(organisation.papers))

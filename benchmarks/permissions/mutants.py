@@ -108,7 +108,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "counts of everything": Mutant(f"{_CORPUS}.count_by_state", "*conditions", "*conditions[1:]"),
     "passages of everything": Mutant(
-        f"{_CORPUS}.passage_count", ".where(self._presence.shown_to(principal))", ""
+        f"{_CORPUS}.passage_count", "shown, DocumentRow.section_rules.is_(", "DocumentRow.section_rules.is_("
     ),
     "sources count everything": Mutant(
         f"{_CORPUS}.sources", ".where(self._presence.visible_to(principal))", ""
@@ -132,13 +132,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "text unchecked": Mutant(
         "serving.documents:Documents.text",
-        "self._desk.corpus.document_to_read(principal, document_id)",
+        "self._desk.corpus.whole_document(principal, document_id)",
         "self._desk.corpus.record(document_id)",
     ),
     "history unchecked": Mutant(
         "serving.documents:Documents.history",
+        "self._desk.corpus.document(principal, document_id)\n    versions = "
         "self._desk.corpus.versions(principal, document_id)",
-        "[]",
+        "self._desk.corpus.record(document_id)\n    versions = []",
     ),
     # the age of permission data
     "old lists count in listings": Mutant(
@@ -174,7 +175,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # lists as they are written
     "new list on old text": Mutant(f"{_SQL}.acls:state_acl", "if not newer_text or", "if True or"),
-    "inside keeps its list": Mutant(f"{_SQL}.acls:write_acl", "session.scalars(inside).all()", "[]"),
+    "inside keeps its list": Mutant(f"{_SQL}.acls:_pass_on", "session.scalars(inside).all()", "[]"),
     "deny not written": Mutant(f"{_SQL}.acls:write_acl", '"deny", acl.deny', '"deny", ()'),
     "waiting list forgotten": Mutant(f"{_SQL}.acls:settle_acl", "if waiting is not None:", "if False:"),
     # labels: what may enter a prompt, and what is there at all
@@ -219,6 +220,72 @@ MUTANTS: dict[str, Mutant] = {
         f"{_SQL}.expiry:SqlExpiry.due_within",
         ".where(ends, readable).order",
         ".where(ends).order",
+    ),
+    # sections
+    "section not in the index, nor checked": Mutant(
+        "retrieval.sections:list_for", "if not rules:", "if True:"
+    ),
+    "passage without its section's list": Mutant(
+        f"{_SQL}.rows:to_passage", "if row.section_rules is not None:", "if False:"
+    ),
+    "section not in the index": Mutant(
+        "ingest.indexing:_point", "list_for(target.acl, target.sections, chunk.place)", "target.acl"
+    ),
+    "changed sections not in the index": Mutant(
+        "ingest.indexing:_set_access", "if not access.parts:", "if True:"
+    ),
+    "section of the outermost heading": Mutant(
+        "retrieval.sections:place_of", "if section_paths:", "if False:"
+    ),
+    "only the heading itself": Mutant(
+        "retrieval.sections:_runs_through", "range(len(path) - length + 1)", "[len(path) - length]"
+    ),
+    "section widens": Mutant(
+        "retrieval.sections:_tightened",
+        "acl, Acl(acl.owner, rule.allow,",
+        "acl, Acl(acl.owner, acl.allow | rule.allow,",
+    ),
+    "section's deny ignored": Mutant(
+        "retrieval.sections:_tightened", "rule.deny - {user_principal(acl.owner)}", "frozenset()"
+    ),
+    "whole text despite a section": Mutant(
+        f"{_CORPUS}.whole_document",
+        "if not reads_whole(document.acl, document.sections, principal):",
+        "if False:",
+    ),
+    "hash of the whole despite a section": Mutant(
+        f"{_CORPUS}.versions", "if reads_whole(document.acl, document.sections, principal):", "if True:"
+    ),
+    "hidden passages counted": Mutant(
+        f"{_CORPUS}.passage_count", "count += permits(part, principal)", "count += 1"
+    ),
+    "vanished heading opens": Mutant(
+        "retrieval.sections:list_for",
+        "rule.standing is Standing.LOST or covers(rule, place)",
+        "covers(rule, place)",
+    ),
+    "vanished heading taken for known": Mutant(
+        "retrieval.sections:_standing_in",
+        "Standing.ABSENT if rule.standing is Standing.ABSENT else Standing.LOST",
+        "Standing.ABSENT",
+    ),
+    "other rules confirm a lost heading": Mutant(
+        "retrieval.sections:stated", "if rule.standing is Standing.LOST", "if False"
+    ),
+    "section's rule gone with the next push": Mutant(
+        "retrieval.sections:awaiting",
+        "outgoing += [replace(rule, is_outgoing=True) for rule in kept.values()]",
+        "pass",
+    ),
+    "inside without the section's list": Mutant(
+        f"{_SQL}.acls:bound_inside",
+        "list_inside(read_acls(session, [row])[row.id], rules_of(row.section_rules))",
+        "read_acls(session, [row])[row.id]",
+    ),
+    "sections told to readers": Mutant(
+        "serving.documents:Documents.explain_access",
+        "if not self.may_manage(principal, document):",
+        "if False:",
     ),
     # who asks
     "stale groups": Mutant(

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.permissions.judging import Judge
 from benchmarks.permissions.matrix import DIRECTORY, ROUTES, SCIM
-from benchmarks.permissions.oracle import PERIODS_DAYS, Paper
+from benchmarks.permissions.oracle import PERIODS_DAYS, Paper, Part
 from benchmarks.permissions.world import Viewer
 from retrieval.access import Principal, PrincipalId, UserId, filter_for
 from retrieval.corpus import DocumentId
@@ -52,6 +52,12 @@ def _any_paper(judge: Judge) -> Paper:
     return judge.world.dice.choice(_papers(judge))
 
 
+def _paper_in_parts(judge: Judge) -> Paper:
+    """A paper that more often than not has rules for its parts, so that few questions meet them."""
+    ruled = [paper for paper in _papers(judge) if paper.rules() and paper.live is not None]
+    return judge.world.dice.choice(ruled) if ruled and judge.world.dice.random() < 0.7 else _any_paper(judge)
+
+
 def _live(judge: Judge) -> list[Paper]:
     """Papers whose text anybody is shown now."""
     return [paper for paper in _papers(judge) if judge.world.organisation.is_shown(paper)]
@@ -60,7 +66,8 @@ def _live(judge: Judge) -> list[Paper]:
 def _words_of(judge: Judge, paper: Paper) -> str:
     """A sentence of a paper, or its title: words that find it, if anything does."""
     text = paper.live or paper.sent
-    sentences = text.body.replace("\n\n", " ").split(". ") if text else [paper.title]
+    said = " ".join(words for _, words in text.parts) if text else paper.title
+    sentences = said.split(". ")
     return judge.world.dice.choice(sentences).rstrip(".")[:300]
 
 
@@ -78,9 +85,10 @@ def search(judge: Judge) -> None:
         return
     found = reply.json()
     shown = {hit["document_id"] for hit in found["hits"]}
-    judge.listing(shown, _live(judge), whole=mode != "sparse" and judge.world.is_in_step)
-    if mode == "sparse" and judge.world.is_in_step and paper.live is not None:
-        judge.listing(shown & {paper.document_id}, [paper])
+    judge.listing(shown, _live(judge), whole=mode != "sparse" and judge.world.is_in_step, by_text=True)
+    surely = judge.world.organisation.parts(judge.viewer.person, paper, surely=True)
+    if judge.world.is_in_step and any(str(query["query"]) in words for _, words in surely):
+        judge.check(paper.document_id in shown, f"does not find {paper.path} by its words")
     for name in ("source", "type", "language"):
         counted = sum(found["facets"][name].values())
         judge.check(counted == len(shown), f"facet {name} counts {counted} of {len(shown)}")
@@ -102,7 +110,8 @@ def narrowed_search(judge: Judge) -> None:
     reply = _ask(judge, "POST", "/api/v1/search", body)
     if reply is not None:
         shown = {hit["document_id"] for hit in reply.json()["hits"]}
-        judge.listing(shown, [each for each in _live(judge) if fits(each)], whole=judge.world.is_in_step)
+        fitting = [each for each in _live(judge) if fits(each)]
+        judge.listing(shown, fitting, whole=judge.world.is_in_step, by_text=True)
 
 
 def preview(judge: Judge) -> None:
@@ -123,21 +132,31 @@ def preview(judge: Judge) -> None:
     if person in organisation.disabled:
         _judge_nobody(judge, reply, viewer)
         return
-    if not viewer.is_admin:
-        organisation_owned = [each for each in _live(judge) if organisation.may_as_owner(viewer.person, each)]
-        found = {hit["document_id"] for hit in reply.json()["hits"]}
-        allowed = {each.document_id for each in organisation_owned if organisation.may(person, each)}
-        needed = {
-            each.document_id
-            for each in organisation_owned
-            if organisation.must(person, each) and organisation.must(viewer.person, each)
-        }
-        judge.check(found <= allowed, f"a preview as {person} shows {found - allowed}", n=len(_papers(judge)))
-        judge.check(not world.is_in_step or needed <= found, f"a preview lacks {needed - found}", n=0)
+    hits = reply.json()["hits"]
+    if viewer.is_admin:
+        judge.listing(
+            {hit["document_id"] for hit in hits}, _live(judge), whole=world.is_in_step, by_text=True
+        )
     else:
-        found = {hit["document_id"] for hit in reply.json()["hits"]}
-        judge.listing(found, _live(judge), whole=world.is_in_step)
-    _judge_record(judge, viewer.person, person, reply.json()["hits"], after=before.sequence if before else 0)
+        _judge_own(judge, viewer.person, person, hits)
+    _judge_record(judge, viewer.person, person, hits, after=before.sequence if before else 0)
+
+
+def _judge_own(judge: Judge, viewer: str, person: str, hits: Any) -> None:
+    """Parts of what the asker owns that both read, and something of each paper that has such parts."""
+    organisation = judge.world.organisation
+
+    def read_by_both(paper: Paper, *, surely: bool = False) -> list[Part]:
+        theirs = organisation.parts(person, paper, surely=surely)
+        return [part for part in organisation.parts(viewer, paper, surely=surely) if part in theirs]
+
+    owned = [each for each in _live(judge) if organisation.may_as_owner(viewer, each)]
+    allowed = {each.document_id: read_by_both(each) for each in owned}
+    needed = {each.document_id for each in owned if read_by_both(each, surely=True)}
+    wrong = [hit for hit in hits if judge.part(hit["chunk_id"]) not in allowed.get(hit["document_id"], ())]
+    lacking = needed - {hit["document_id"] for hit in hits}
+    judge.check(not wrong, f"a preview as {person} shows {wrong}", n=len(_papers(judge)))
+    judge.check(not judge.world.is_in_step or not lacking, f"a preview lacks {lacking}", n=0)
 
 
 def _judge_nobody(judge: Judge, reply: Any, viewer: Viewer) -> None:
@@ -204,8 +223,10 @@ def answers(judge: Judge) -> None:
         answer = reply.json()
     promptable = [each for each in _live(judge) if judge.world.organisation.may_be_prompted(each)]
     for part in ("references", "citations"):
-        judge.listing({each["document_id"] for each in answer[part]}, promptable, whole=False)
-    most = sum(each.live.n_passages for each in _labelled(judge) if each.live)
+        cited = {each["document_id"] for each in answer[part]}
+        judge.listing(cited, promptable, whole=False, by_text=True)
+    organisation, person = judge.world.organisation, judge.viewer.person
+    most = sum(len(organisation.parts(person, each)) for each in _labelled(judge))
     judge.check(answer["withheld"] <= most, f"{answer['withheld']} passages withheld, not {most}")
 
 
@@ -297,6 +318,15 @@ def documents(judge: Judge) -> None:
     judge.check(counted == len(shown), f"counts {counted} of {len(shown)}")
 
 
+def _judge_whole(judge: Judge, paper: Paper, *, is_whole: bool) -> None:
+    """Whether the viewer is rightly told, or not told, that it reads every part of a paper."""
+    organisation, person, rules = judge.world.organisation, judge.viewer.person, paper.over_all()
+    may = organisation.may_below(person, paper, rules)
+    judge.check(may or not is_whole, f"takes {paper.path} for readable as a whole")
+    must = organisation.must_below(person, paper, rules)
+    judge.check(is_whole or not must, f"takes {paper.path} for readable in parts", n=0)
+
+
 def someone_elses_cursor(judge: Judge) -> None:
     """A page after any document, whoever saw that one, holds only what the viewer may read."""
     from serving.http.rendering import cursor_after  # the desk's own form of a cursor
@@ -310,44 +340,70 @@ def someone_elses_cursor(judge: Judge) -> None:
 
 
 def document(judge: Judge) -> None:
-    """One document's record."""
-    _one(judge, _DOCUMENT)
+    """One document's record; it says whether all of it may be read."""
+    paper = _paper_in_parts(judge)
+    shown = _one(judge, _DOCUMENT, paper)
+    if shown is not None:
+        _judge_whole(judge, paper, is_whole=not shown["parts_only"])
 
 
 def versions(judge: Judge) -> None:
-    """Its versions."""
-    _one(judge, f"{_DOCUMENT}/versions")
+    """Its versions; what tells of the whole is for those who may read it."""
+    paper = _paper_in_parts(judge)
+    shown = _one(judge, f"{_DOCUMENT}/versions", paper)
+    for version in shown["versions"] if shown is not None else ():
+        is_told = version["content_hash"] != "" or version["n_chunks"] is not None
+        _judge_whole(judge, paper, is_whole=is_told)
 
 
 def chunks(judge: Judge) -> None:
-    """Its passages."""
-    _words(judge, f"{_DOCUMENT}/chunks")
+    """Its passages, page by page: those that may be read, and all of them."""
+    paper, limit, start = _paper_in_parts(judge), judge.world.dice.choice((1, 2, 100)), 0
+    organisation, person = judge.world.organisation, judge.viewer.person
+    told: set[str] = set()
+    while start is not None:
+        reply = _words(judge, f"{_DOCUMENT}/chunks?limit={limit}&start={start}", paper)
+        if reply is None:
+            return
+        told |= {each["text"] for each in reply.json()["chunks"]}
+        start = reply.json()["next_start"]
+    allowed = {words for _, words in organisation.parts(person, paper)}
+    needed = {words for _, words in organisation.parts(person, paper, surely=True)}
+    judge.check(told <= allowed, f"shows hidden parts of {paper.path}")
+    judge.check(needed <= told, f"lacks parts of {paper.path}", n=0)
 
 
 def history(judge: Judge) -> None:
     """Its history."""
-    _one(judge, f"{_DOCUMENT}/history")
+    _one(judge, f"{_DOCUMENT}/history", _any_paper(judge))
 
 
 def text(judge: Judge) -> None:
-    """Its text; 409 says that there is none yet, to those who may know of it."""
-    _words(judge, f"{_DOCUMENT}/text", found=(200, 409))
-
-
-def _words(judge: Judge, path: str, *, found: tuple[int, ...] = (200,)) -> None:
-    """As `_one`; where the permission data are too old, 409 for the owner in place of the words."""
-    paper = _any_paper(judge)
-    reply = _ask(judge, "GET", path.replace("{document_id}", paper.document_id))
+    """Its text as a whole; 409 says that there is none yet, 403 that only parts may be read."""
+    paper = _paper_in_parts(judge)
+    reply = _words(judge, f"{_DOCUMENT}/text", paper, found=(200, 403, 409))
     if reply is not None:
-        is_outdated = paper.source in judge.world.organisation.outdated
-        judge.one(reply, paper, found=(409,) if is_outdated else found)
+        _judge_whole(judge, paper, is_whole=reply.status_code != 403)
 
 
-def _one(judge: Judge, path: str, *, found: tuple[int, ...] = (200,)) -> None:
-    paper = _any_paper(judge)
+def _words(judge: Judge, path: str, paper: Paper, *, found: tuple[int, ...] = (200,)) -> Any:
+    """The reply that has words of a document; None when there is none, rightly or not.
+
+    Where the permission data are too old, its owner gets 409 in place of the words.
+    """
     reply = _ask(judge, "GET", path.replace("{document_id}", paper.document_id))
-    if reply is not None:
-        judge.one(reply, paper, found=found)
+    if reply is None:
+        return None
+    is_outdated = paper.source in judge.world.organisation.outdated
+    is_shown = judge.one(reply, paper, found=(409,) if is_outdated else found)
+    return reply if is_shown and not is_outdated else None
+
+
+def _one(judge: Judge, path: str, paper: Paper) -> Any:
+    """What is shown of a document; None when nothing is, rightly or not."""
+    reply = _ask(judge, "GET", path.replace("{document_id}", paper.document_id))
+    is_shown = reply is not None and judge.one(reply, paper)
+    return reply.json() if is_shown else None
 
 
 def explain(judge: Judge) -> None:
@@ -362,9 +418,14 @@ def explain(judge: Judge) -> None:
     is_entitled = organisation.may(viewer, paper) and (viewer == person or organisation.owns(viewer, paper))
     judge.check(reply.status_code != 200 or is_entitled, f"explains {paper.path} for {person}")
     if reply.status_code == 200 and paper.is_settled:
-        reads = organisation.may(person, paper) and person not in organisation.disabled
+        told = reply.json()
+        reads = organisation.must(person, paper) and person not in organisation.disabled
         reads = reads and paper.source not in organisation.outdated
-        judge.check(reply.json()["may_read"] == reads, f"says of {person} and {paper.path}: {not reads}")
+        judge.check(told["may_read"] == reads, f"says of {person} and {paper.path}: {not reads}")
+        whole = reads and organisation.must_below(person, paper, paper.over_all())
+        judge.check(told["reads_whole"] == whole, f"says of {person} and all of {paper.path}: {not whole}")
+        is_owner = organisation.owns(viewer, paper)
+        judge.check(not told["sections"] or is_owner, f"tells the sections of {paper.path}")
     hidden = not organisation.may(viewer, paper)
     judge.check(not hidden or reply.status_code == 404, f"{paper.path}: {reply.status_code}")
 
@@ -531,10 +592,8 @@ def _judge_status(judge: Judge, told: Any) -> None:
     organisation, person = judge.world.organisation, judge.viewer.person
     present = [each for each in _papers(judge) if not each.is_deleted]
     judge.count(sum(told["documents_by_state"].values()), present, "documents")
-    least = sum(
-        each.live.n_passages for each in _live(judge) if each.live and organisation.must(person, each)
-    )
-    most = sum(each.live.n_passages for each in _live(judge) if each.live and organisation.may(person, each))
+    least = sum(len(organisation.parts(person, each, surely=True)) for each in _live(judge))
+    most = sum(len(organisation.parts(person, each)) for each in _live(judge))
     judge.check(least <= told["passages"] <= most, f"passages: {told['passages']}, not {least} to {most}")
     waiting = [each for each in judge.world.jobs.values() if not each.is_finished]
     concerned = sum(judge.concerns(person, each.id) for each in waiting)
@@ -593,13 +652,16 @@ def index(judge: Judge) -> None:
             mode=SearchMode.HYBRID,
         )
         legs = opened.index.search(query)
-    dense, sparse = (
-        {judge.world.chunks[each.chunk_id][0] for each in leg if each.chunk_id in judge.world.chunks}
-        for leg in (legs.dense, legs.sparse)
-    )
-    ended = {each.document_id for each in _papers(judge) if judge.world.organisation.has_ended(each)}
-    judge.listing(dense - ended, _live(judge))
-    judge.listing(sparse - ended, _live(judge), whole=False)
+    known, organisation = judge.world.chunks, judge.world.organisation
+    ended = {each.document_id for each in _papers(judge) if organisation.has_ended(each)}
+    for leg, whole in ((legs.dense, True), (legs.sparse, False)):
+        found = [each.chunk_id for each in leg if each.chunk_id in known]
+        found = [id_ for id_ in found if known[id_][0] not in ended]
+        judge.listing({known[id_][0] for id_ in found}, _live(judge), whole=whole, by_text=True)
+        for id_ in found:
+            about = judge.paper(known[id_][0])
+            parts = organisation.parts(person, about) if about is not None else []
+            judge.check(judge.part(id_) in parts, f"finds a hidden part of {known[id_][0]}", n=0)
 
 
 SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
@@ -612,9 +674,9 @@ SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {
     ("GET", "/api/v1/documents"): (documents, documents, someone_elses_cursor),
     ("GET", _DOCUMENT): (document, attempts),
     ("GET", f"{_DOCUMENT}/versions"): (versions,),
-    ("GET", f"{_DOCUMENT}/chunks"): (chunks,),
+    ("GET", f"{_DOCUMENT}/chunks"): (chunks, chunks),
     ("GET", f"{_DOCUMENT}/history"): (history,),
-    ("GET", f"{_DOCUMENT}/text"): (text,),
+    ("GET", f"{_DOCUMENT}/text"): (text, text),
     ("GET", "/api/v1/retention"): (ending,),
     ("POST", "/api/v1/access/explain"): (explain, explain),
     ("POST", "/api/v1/documents/reindex"): (reindex_own,),

@@ -16,11 +16,11 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from benchmarks.permissions.desk import INSIDE, UNREADABLE, Bench, open_bench
-from benchmarks.permissions.oracle import EVERYONE, Listing, Organisation, Paper, Text
+from benchmarks.permissions.oracle import EVERYONE, Listing, Organisation, Paper, Seclusion, Text
 from retrieval.access import UserId
 from retrieval.adapters.sql.links import SqlLinks
 from retrieval.adapters.sql.models import ChunkRow, JobRow, UserRow, VersionRow
-from retrieval.corpus import SourceId, document_id_for
+from retrieval.corpus import DocumentId, DocumentState, SourceId, document_id_for
 from retrieval.errors import GroupsTooDeepError
 from retrieval.wiring import utc_now
 from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
@@ -92,6 +92,7 @@ class World:
         self.organisation = Organisation()
         self.history: list[str] = []
         self.chunks: dict[str, tuple[str, str]] = {}
+        self.positions: dict[str, int] = {}
         self.versions: dict[str, str] = {}
         self.jobs: dict[str, KnownJob] = {}
         self.live_versions: dict[str, str | None] = {}
@@ -152,8 +153,9 @@ class World:
     def look(self) -> None:
         """Read which ids there are; what they are worth the oracle says."""
         with self.bench.desk.database.read() as session:
-            chunks = session.execute(select(ChunkRow.id, ChunkRow.document_id, ChunkRow.version_id))
-            self.chunks |= {id_: (document, version) for id_, document, version in chunks}
+            columns = (ChunkRow.id, ChunkRow.document_id, ChunkRow.version_id, ChunkRow.position)
+            for id_, document, version, position in session.execute(select(*columns)):
+                self.chunks[id_], self.positions[id_] = (document, version), position
             versions = session.execute(select(VersionRow.id, VersionRow.document_id))
             self.versions |= dict(versions.tuples().all())
             current = select(VersionRow.document_id, VersionRow.id).where(
@@ -319,15 +321,20 @@ class World:
         paper, listing = self.dice.choice(papers), self._listing()
         owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.7 else None
         actor = Viewer(owner or ADMINISTRATOR)
-        body = {"owner": listing.owner, "allow": sorted(listing.allow), "deny": sorted(listing.deny)}
+        body = _listing_as_sent(listing)
+        secluded = self._seclusions(paper, listing) if paper.parent is None else None
+        if secluded is not None:
+            body["sections"] = [{**_as_sent(rule), "confirmed": rule.is_known_absent} for rule in secluded]
+        record = self.bench.desk.corpus.record(DocumentId(paper.document_id))
+        newer_text = record.state is not DocumentState.LIVE
         reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/acl", body)
         allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
         if reply.status_code == 202:
             assert allowed, f"{actor} set a list without a right to"
-            self.organisation.shared(paper, listing)
+            self.organisation.shared(paper, listing, secluded, newer_text=newer_text)
         elif paper.parent is None and paper.is_settled:
             assert not allowed, f"{actor} could not set a list: {reply.text}"
-        return f"{actor} shares {paper.path}: {listing}, {reply.status_code}"
+        return f"{actor} shares {paper.path}: {listing} {secluded}, {reply.status_code}"
 
     def _labels_change(self) -> str:
         papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
@@ -399,17 +406,18 @@ class World:
             paper.stated = self._labels()
             body["labels"] = sorted(paper.stated)
         if listing is not None:
-            body["acl"] = {
-                "owner": listing.owner,
-                "allow": sorted(listing.allow),
-                "deny": sorted(listing.deny),
-            }
+            body["acl"] = _listing_as_sent(listing)
+        secluded = self._seclusions(paper, listing or paper.listing, text)
+        if secluded is not None:
+            body["sections"] = [_as_sent(rule) for rule in secluded]
+            for rule in secluded:
+                rule.is_known_absent = False
         owner = self.organisation.sources[paper.source]
         actor = Viewer(ADMINISTRATOR if owner in self.organisation.disabled else owner)
         reply = self.ask(actor, "PUT", "/api/v1/documents", body)
         assert reply.status_code == 202, reply.text
-        self.organisation.pushed(paper, text, listing, self._default(paper.source))
-        return f"{actor} pushes {paper.path}: {listing}"
+        self.organisation.pushed(paper, text, listing, self._default(paper.source), secluded)
+        return f"{actor} pushes {paper.path}: {listing} {secluded}"
 
     def _paper_goes(self) -> str:
         papers = [each for each in self.organisation.papers if self.organisation.is_there(each)]
@@ -476,13 +484,40 @@ class World:
             chosen.add(self.dice.choice(("hold", "retention:odd", *names)))
         return frozenset(chosen)
 
+    def _seclusions(
+        self, paper: Paper, listing: Listing, coming: Text | None = None
+    ) -> list[Seclusion] | None:
+        """Rules for parts of a paper, some of them about headings that it does not have; None for no say."""
+        if self.dice.random() < 0.5:
+            return None
+        rules = [self._seclusion(paper, listing, coming) for _ in range(self.dice.randint(0, 2))]
+        if self.dice.random() < 0.4:
+            rules += [Seclusion(old.heading, old.allow, old.deny) for old in paper.secluded[:2]]
+        by_heading = {rule.heading: rule for rule in rules}
+        for rule in by_heading.values():
+            rule.is_known_absent = self.dice.random() < 0.3
+        return list(by_heading.values())
+
+    def _seclusion(self, paper: Paper, listing: Listing, coming: Text | None) -> Seclusion:
+        texts = [text for text in (paper.live, paper.sent, coming) if text is not None]
+        paths = [path for text in texts for path, _ in text.parts if path]
+        heading: tuple[str, ...] = (self.token(),)
+        if paths and self.dice.random() < 0.85:
+            path = self.dice.choice(paths)
+            start = self.dice.randrange(len(path))
+            heading = path[start : start + self.dice.randint(1, 2)]
+        other = self._listing()
+        of_paper = {name for name in sorted(listing.allow) if self.dice.random() < 0.5}
+        return Seclusion(heading, other.allow | of_paper, other.deny)
+
     def _default(self, source: str) -> Listing:
         return Listing(self.organisation.sources[source])
 
     def _text(self, live: Text | None) -> Text:
         if live is not None and self.dice.random() < 0.15:
             return live
-        body = "\n\n".join(self._paragraph() for _ in range(self.dice.randint(1, 3)))
+        known = [path for path, _ in live.parts if path] if live is not None else []
+        body = "\n\n".join(self._headings(known) + self._paragraph() for _ in range(self.dice.randint(1, 4)))
         if live is not None and self.dice.random() < 0.1:
             return Text(body, is_readable=False)
         if self.dice.random() < 0.15:
@@ -492,6 +527,15 @@ class World:
             made = Text(body)
         self.texts.append(made)
         return made
+
+    def _headings(self, known: list[tuple[str, ...]]) -> str:
+        """The line of headings above a paragraph, empty for none; `known` ones stay more often than not."""
+        if self.dice.random() < 0.4:
+            return ""
+        if not known or self.dice.random() < 0.3:
+            known.append(tuple(self.token() for _ in range(self.dice.randint(1, 6))))
+        path = self.dice.choice(known)
+        return f"# {' / '.join(path[: self.dice.randint(1, len(path))])}\n"
 
     def _paragraph(self) -> str:
         return " ".join(self._sentence() for _ in range(2))
@@ -505,6 +549,14 @@ class World:
 def other_id(person: str) -> str:
     """The id that a person has elsewhere, while it is linked."""
     return f"{_PROVIDER}:{person}"
+
+
+def _listing_as_sent(listing: Listing) -> dict[str, Any]:
+    return {"owner": listing.owner, "allow": sorted(listing.allow), "deny": sorted(listing.deny)}
+
+
+def _as_sent(rule: Seclusion) -> dict[str, Any]:
+    return {"heading": list(rule.heading), "allow": sorted(rule.allow), "deny": sorted(rule.deny)}
 
 
 def _as_pushed(text: Text) -> str:

@@ -12,6 +12,7 @@ from ingest.adapters import sql_versions as versions
 from ingest.adapters.sql_children import lineage_of, take_in
 from ingest.errors import IngestError, ListingShrankError
 from ingest.ports import (
+    DocumentAccess,
     FoundDocument,
     IndexableChunk,
     IndexTarget,
@@ -25,7 +26,7 @@ from ingest.ports import (
 )
 from retrieval.access import Acl
 from retrieval.adapters.sql import families, jobs, permission_age
-from retrieval.adapters.sql.acls import settle_acl, state_acl, waiting_acls
+from retrieval.adapters.sql.acls import settle_acl, settle_sections, state_acl, waiting_acls
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import missed_by
 from retrieval.adapters.sql.jobs import Clock, JobRequest
@@ -38,6 +39,7 @@ from retrieval.adapters.sql.models import (
     VersionRow,
 )
 from retrieval.adapters.sql.rows import OF_LIVE_VERSION, batches, read_acls, to_document, to_source
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -53,6 +55,7 @@ from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError,
 from retrieval.indexes import Calibration, spoken
 from retrieval.jobs import FORCE, JobKind, Lease
 from retrieval.labels import Labelled, LabelOrigin
+from retrieval.sections import SectionRule, list_for, place_of
 
 
 class SqlDocumentStore:
@@ -256,6 +259,7 @@ class SqlDocumentStore:
                 document.indexed_acl_epoch = epoch
             buried = [] if found is None else take_in(session, document, found, lease.job, now)
             settle_acl(session, document)  # last: it goes for what is inside too, newer text or not
+            settle_sections(session, document)
             replaced = _chunk_ids(session, [document.id], but=version_id)
             return Published(
                 replaced + _chunk_ids(session, buried),
@@ -319,6 +323,7 @@ class SqlDocumentStore:
             tags=tuple(row.tags),
             modified_at=row.modified_at,
             acl=acl,
+            sections=rules_of(row.section_rules),
             acl_epoch=row.acl_epoch,
         )
 
@@ -366,8 +371,9 @@ class SqlDocumentStore:
                 for row, title, source_title, external_id, language in session.execute(query):
                     shown = source_title or title or external_id
                     text = indexed_text(shown, tuple(row.heading_path), row.context, row.text)
+                    place = place_of(row.heading_path, row.section_paths)
                     chunks.append(
-                        IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text, language)
+                        IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text, language, place)
                     )
         return chunks
 
@@ -376,11 +382,13 @@ class SqlDocumentStore:
         with self._database.read() as session:
             return [DocumentId(id_) for id_ in session.scalars(_STALE)]
 
-    def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
-        """See `DocumentStore.access_epoch`."""
+    def access_of(self, document_id: DocumentId) -> DocumentAccess:
+        """See `DocumentStore.access_of`."""
         with self._database.read() as session:
             row = session.get_one(DocumentRow, document_id)
-            return read_acls(session, [row])[row.id], row.acl_epoch
+            acl, rules = read_acls(session, [row])[row.id], rules_of(row.section_rules)
+            parts = _lists_of_parts(session, document_id, acl, rules) if rules else {}
+        return DocumentAccess(acl, parts, row.acl_epoch)
 
     def confirm_access(self, document_id: DocumentId, epoch: int) -> None:
         """See `DocumentStore.confirm_access`."""
@@ -479,6 +487,19 @@ def _take_over(
     if row.acl_origin == "manual":
         return False
     return state_acl(session, row, item.acl or source.default_acl, newer_text=newer_text)
+
+
+def _lists_of_parts(
+    session: Session, document_id: DocumentId, acl: Acl, rules: Sequence[SectionRule]
+) -> dict[ChunkId, Acl]:
+    of_document = select(VersionRow.id).where(VersionRow.document_id == document_id)
+    query = select(ChunkRow.id, ChunkRow.heading_path, ChunkRow.section_paths).where(
+        ChunkRow.version_id.in_(of_document)
+    )
+    return {
+        ChunkId(id_): list_for(acl, rules, place_of(path, paths))
+        for id_, path, paths in session.execute(query).tuples()
+    }
 
 
 def _chunk_ids(

@@ -82,6 +82,7 @@ def new_chunks(version: StagedVersion) -> list[dict[str, Any]]:
             "end": chunk.draft.end,
             "page": chunk.draft.page,
             "heading_path": list(chunk.draft.heading_path),
+            "section_paths": [list(path) for path in chunk.draft.section_paths] or None,
             "context": chunk.draft.context,
             "text": chunk.draft.text,
             "n_tokens": chunk.draft.n_tokens,

@@ -63,11 +63,19 @@ class QdrantEdgeIndex:
         for start in range(0, len(ids), _DELETE_BATCH):
             self._update(edge.UpdateOperation.delete_points(list(ids[start : start + _DELETE_BATCH])))
 
-    def set_access(self, document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]) -> None:
+    def set_access(
+        self,
+        document_id: DocumentId,
+        readers: Sequence[int],
+        denied: Sequence[int],
+        *,
+        only: Collection[ChunkId] | None = None,
+    ) -> None:
         """See `VectorIndex.set_access`."""
-        of_document = edge.Filter(must=[_condition(AnyOf("document", (document_id,)))])
+        named = [] if only is None else [edge.HasIdCondition(set(only))]
+        changed = edge.Filter(must=[_condition(AnyOf("document", (document_id,))), *named])
         payload = {"readers": list(readers), "denied": list(denied)}
-        self._update(edge.UpdateOperation.set_payload_by_filter(of_document, payload))
+        self._update(edge.UpdateOperation.set_payload_by_filter(changed, payload))
 
     def set_sparse(self, vectors: Mapping[ChunkId, SparseVector]) -> None:
         """See `VectorIndex.set_sparse`."""

@@ -28,7 +28,10 @@ _COMMANDS = {
     "retention": ("serving.cli.corpus:retention", "List what is kept no longer than some days."),
     "reindex": ("serving.cli.corpus:reindex", "Read documents anew."),
     "preview": ("serving.cli.asking:preview", "Find what somebody else would find in your documents."),
-    "access": ("serving.cli.people:access", "Explain who may read a document, and why."),
+    "access": (
+        "serving.cli.people:access",
+        "Explain who may read a document, and why; say who may read its sections.",
+    ),
     "directory": ("serving.cli.directory:directory", "Users, groups and who is in which."),
     "keys": ("serving.cli.people:keys", "List, create and revoke API keys."),
     "eval": ("serving.cli.eval_command:eval_command", "Measure quality and speed on a retrieval set."),

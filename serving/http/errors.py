@@ -35,6 +35,7 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "scim_request": HTTPStatus.BAD_REQUEST,
     "unauthenticated": HTTPStatus.UNAUTHORIZED,
     "not_permitted": HTTPStatus.FORBIDDEN,
+    "parts_only": HTTPStatus.FORBIDDEN,
     "unknown_user": HTTPStatus.FORBIDDEN,
     "foreign_origin": HTTPStatus.FORBIDDEN,
     "unexpected_host": HTTPStatus.MISDIRECTED_REQUEST,

@@ -23,6 +23,7 @@ from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
 from retrieval.labels import Keeping, Labelled, Retention
 from retrieval.query import Hit, SearchFilters, SearchResult
+from retrieval.sections import SectionRule, Standing, list_inside, reads_whole
 from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
 from serving.explaining import Explanation
@@ -69,11 +70,25 @@ def push_from(body: schemas.PushIn, content: bytes | None, *, pusher: UserId) ->
         title=body.title,
         url=body.url,
         acl=None if body.acl is None else acl_from(body.acl, default_owner=pusher),
+        sections=None if body.sections is None else sections_stated(body.sections),
         labels=body.labels,
         superseded_by=_checked(schemas.Line, metadata.pop("superseded_by", "")),
         modified_at=None if modified_at is None else _checked(schemas.Moment, modified_at),
         tags=_tags(metadata),
     )
+
+
+def sections_stated(sections: Sequence[schemas.SectionIn]) -> tuple[SectionRule, ...]:
+    """Rules that come with a text.
+
+    Raises:
+        InvalidQueryError: One of them is confirmed, though nobody has seen yet whether the text has its heading.
+    """
+    if any(section.confirmed for section in sections):
+        raise InvalidQueryError(
+            "sections of a pushed text are not confirmed: PUT /documents/{id}/acl does that"
+        )
+    return tuple(map(section_from, sections))
 
 
 def hit_out(hit: Hit, *, explain: bool = False) -> schemas.HitOut:
@@ -174,6 +189,46 @@ def acl_out(acl: Acl) -> schemas.AclOut:
     return schemas.AclOut(owner=acl.owner, allow=sorted(acl.allow), deny=sorted(acl.deny))
 
 
+def section_from(section: schemas.SectionIn) -> SectionRule:
+    """A rule for a part of a document."""
+    return SectionRule(
+        heading=section.heading,
+        allow=named_principals(list(section.allow)),
+        deny=named_principals(list(section.deny)),
+        standing=Standing.ABSENT if section.confirmed else Standing.AWAITED,
+    )
+
+
+def document_acl_out(document: Document) -> schemas.DocumentAclOut:
+    """A document's access list with the rules for its parts; those that go with the live text are left out."""
+    return schemas.DocumentAclOut(
+        owner=document.acl.owner,
+        allow=sorted(document.acl.allow),
+        deny=sorted(document.acl.deny),
+        sections=[
+            schemas.SectionOut(
+                heading=list(rule.heading),
+                allow=sorted(rule.allow),
+                deny=sorted(rule.deny),
+                standing=rule.standing,
+                readers=sorted(list_inside(document.acl, [rule]).allow),
+            )
+            for rule in document.sections
+            if not rule.is_outgoing
+        ],
+    )
+
+
+def section_warnings(document: Document) -> list[str]:
+    """Codes of what its owner should know of its section rules."""
+    standings = {rule.standing for rule in document.sections if not rule.is_outgoing}
+    return [
+        code
+        for standing, code in ((Standing.LOST, "section_lost"), (Standing.ABSENT, "section_absent"))
+        if standing in standings
+    ]
+
+
 def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut | None:
     """Sentences about a document or source."""
     if explanation is None:
@@ -182,10 +237,19 @@ def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut |
 
 
 def document_out(
-    document: Document, keeping: Keeping, *, can_manage: bool, explanation: Explanation | None
+    document: Document,
+    keeping: Keeping,
+    *,
+    reader: Principal,
+    can_manage: bool,
+    explanation: Explanation | None,
 ) -> schemas.DocumentOut:
-    """A document's record."""
-    warnings = [*document.warnings, *([UNKNOWN_CLASS] if keeping.unknown else [])]
+    """A document's record, for somebody who may read it."""
+    warnings = [
+        *document.warnings,
+        *([UNKNOWN_CLASS] if keeping.unknown else []),
+        *(section_warnings(document) if can_manage else []),
+    ]
     return schemas.DocumentOut(
         id=document.id,
         parent_id=document.parent_id,
@@ -210,7 +274,8 @@ def document_out(
         created_at=document.created_at,
         updated_at=document.updated_at,
         can_manage=can_manage,
-        acl=acl_out(document.acl) if can_manage else None,
+        acl=document_acl_out(document) if can_manage else None,
+        parts_only=not reads_whole(document.acl, document.sections, reader),
         explanation=explanation_out(explanation),
         labels=_labels_out(document.labelled),
         kept_until=keeping.until,
@@ -326,6 +391,13 @@ def accepted_out(job: Job) -> schemas.AcceptedOut:
     return schemas.AcceptedOut(job=job_out(job), document_id=job.document_id, source_id=job.source_id)
 
 
+def access_set_out(job: Job, document: Document) -> schemas.AccessSetOut:
+    """An access list that was set, for whoever may change it."""
+    return schemas.AccessSetOut(
+        **dict(accepted_out(job)), acl=document_acl_out(document), warnings=section_warnings(document)
+    )
+
+
 def index_out(listed: ListedIndex) -> schemas.IndexOut:
     """An index."""
     record = listed.record
@@ -386,6 +458,11 @@ def explain_out(explanation: AccessExplanation) -> schemas.ExplainOut:
                 rule=rule.rule, applies=rule.applies, because=list(rule.because), decides=rule.decides
             )
             for rule in explanation.rules
+        ],
+        reads_whole=explanation.reads_whole,
+        sections=[
+            schemas.SectionReadOut(heading=list(rule.heading), may_read=may_read)
+            for rule, may_read in explanation.sections
         ],
     )
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from retrieval.corpus import SOURCE_KINDS, AclAge, DocumentState
 from retrieval.labels import MAX_LABELS, Label, LabelOrigin, labels_named
 from retrieval.query import SearchMode
+from retrieval.sections import Standing
 from serving.answer import AnswerMode, ReasoningEffort
 from serving.scopes import Scope
 
@@ -52,6 +53,7 @@ Labels = Annotated[
     Field(max_length=MAX_LABELS, description="`no-ai`, `hold`, `retention:<class>`."),
     AfterValidator(labels_named),
 ]
+Heading = Annotated[Line, Field(pattern=r"\S")]
 
 
 class Incoming(BaseModel):
@@ -245,12 +247,56 @@ class AclIn(Incoming):
     owner: Annotated[Id | None, Field(description="User id; left out, it stays or is the caller's.")] = None
 
 
+class SectionIn(Incoming):
+    """Who may read a section, of those who may read the document. The owner always may.
+
+    `heading` are headings that follow one another down to the section, outermost first; everything at or below
+    them belongs to it. `confirmed` keeps the rule, and opens the rest of the document, though the live text has
+    lost the heading.
+    """
+
+    heading: Annotated[tuple[Heading, ...], Field(min_length=1, max_length=20)]
+    allow: Strings = ()
+    deny: Strings = ()
+    confirmed: bool = False
+
+
+Sections = Annotated[tuple[SectionIn, ...], Field(max_length=100)]
+
+
+class DocumentAclIn(AclIn):
+    """A document's access list. `sections` left out, the rules for its parts stay; empty, they go."""
+
+    sections: Sections | None = None
+
+
 class AclOut(Outgoing):
     """An access list."""
 
     owner: str
     allow: list[str]
     deny: list[str]
+
+
+class SectionOut(Outgoing):
+    """Who may read a section.
+
+    `standing` is `found`, `absent` (the live text does not have the heading), `lost` (it had, or should have it:
+    the rule counts for the whole text until it is confirmed or changed) or `awaited` (for a text that is not live
+    yet). `readers` are whom document and rule both name, the owner apart; nobody else reads the section.
+    """
+
+    heading: list[str]
+    allow: list[str]
+    deny: list[str]
+    standing: Standing
+    readers: list[str]
+
+
+class DocumentAclOut(AclOut):
+    """A document's access list, with the rules for its parts."""
+
+    sections: list[SectionOut]
 
 
 class PushIn(Incoming):
@@ -263,6 +309,7 @@ class PushIn(Incoming):
     text: str | None = None
     bytes: str | None = None
     acl: AclIn | None = None
+    sections: Sections | None = None
     labels: Labels | None = None
     metadata: dict[Name, JsonValue] = Field(default_factory=dict)
 
@@ -339,9 +386,10 @@ class ExplanationOut(Outgoing):
 class DocumentOut(Outgoing):
     """A document's record. `acl` shows to those who may change it.
 
-    `explanation` is null for a document that is live. `parent_id` names the document that this one was found
-    in (a mail's attachment, an archive's file); whoever may read this one may read that one, too.
-    `kept_until` is when its period of retention ends, null for never; it does not while it is `held`.
+    With `parts_only`, the caller may not read all of its text. `explanation` is null for a document that is live.
+    `parent_id` names the document that this one was found in (a mail's attachment, an archive's file); whoever may
+    read this one may read that one, too. `kept_until` is when its period of retention ends, null for never; it does
+    not while it is `held`.
     """
 
     id: str
@@ -367,7 +415,8 @@ class DocumentOut(Outgoing):
     created_at: datetime
     updated_at: datetime
     can_manage: bool
-    acl: AclOut | None
+    acl: DocumentAclOut | None
+    parts_only: bool
     explanation: ExplanationOut | None
     labels: list[LabelOut]
     kept_until: datetime | None
@@ -383,14 +432,17 @@ class DocumentsOut(Outgoing):
 
 
 class VersionOut(Outgoing):
-    """One reading of a document: when, by whom and why."""
+    """One reading of a document: when, by whom and why.
+
+    `content_hash` is empty and `n_chunks` null for whoever may read only parts of the document.
+    """
 
     id: str
     number: int
     content_hash: str
     media_type: str
     size_bytes: int
-    n_chunks: int
+    n_chunks: int | None
     reason: str
     requested_by: str
     created_at: datetime
@@ -487,6 +539,17 @@ class AcceptedOut(Outgoing):
     job: JobOut
     document_id: str | None = None
     source_id: str | None = None
+
+
+class AccessSetOut(AcceptedOut):
+    """The access list counts from this reply on; the job tells the index.
+
+    `warnings` has `section_absent` when the live text lacks the heading of a rule, `section_lost` when that closes
+    the whole text to those whom the rule does not let in.
+    """
+
+    acl: DocumentAclOut
+    warnings: list[str]
 
 
 class ReindexIn(Incoming):
@@ -655,10 +718,18 @@ class RuleOut(Outgoing):
     decides: bool
 
 
+class SectionReadOut(Outgoing):
+    """Whether a user may read a section that a rule is about."""
+
+    heading: list[str]
+    may_read: bool
+
+
 class ExplainOut(Outgoing):
     """The rules in the order in which they are applied: deny, owner, allow.
 
     The rule outdated comes first where the permission data of the document's source are too old: nobody reads it.
+    `reads_whole` says whether every part may be read; `sections` show to those who may change the access list.
     """
 
     user_id: str
@@ -668,6 +739,8 @@ class ExplainOut(Outgoing):
     principals: list[str]
     deny_only: list[str]
     rules: list[RuleOut]
+    reads_whole: bool
+    sections: list[SectionReadOut]
 
 
 class KeyIn(Incoming):

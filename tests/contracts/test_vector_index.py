@@ -141,6 +141,18 @@ def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorInd
     assert _ids(index.search(QUERY)) == {make_point(2).chunk_id}
 
 
+def test_set_access_changes_single_points_of_a_document(index: VectorIndex) -> None:
+    """Those that are named and of the document; unknown ids and another document's points are left alone."""
+    points = [make_point(0, document_id="x"), make_point(1, document_id="x"), make_point(2)]
+    index.upsert(points)
+    acl = make_acl(allow=("group:hr",))
+    only = [points[0].chunk_id, points[2].chunk_id, make_point(7).chunk_id]
+    index.set_access(points[0].document_id, hashed_readers(acl), hashed_denied(acl), only=only)
+    assert _ids(index.search(QUERY)) == {points[1].chunk_id, points[2].chunk_id}
+    for_hr = replace(QUERY, access=filter_for(make_principal("ada", "hr"), outdated=()))
+    assert _ids(index.search(for_hr)) == {point.chunk_id for point in points}
+
+
 def test_set_sparse_replaces_the_sparse_leg_only(index: VectorIndex) -> None:
     """New term weights are found, and the dense leg still answers."""
     point = make_point(0)

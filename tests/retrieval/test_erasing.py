@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from retrieval.access import UserId
+from retrieval.access import UserId, user_principal
 from retrieval.adapters.sql import models
 from retrieval.adapters.sql.audit import Span, SqlAudit
 from retrieval.adapters.sql.audit_pruning import SqlPruning
@@ -30,8 +30,10 @@ from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.directory import SqlDirectory, UserChange
 from retrieval.adapters.sql.erasing import AUDIT_PLACE, PLACES, WITHOUT_PERSONS, Form, SqlErasing
 from retrieval.adapters.sql.links import SqlLinks
+from retrieval.adapters.sql.section_rules import stored_rules
 from retrieval.audit import GENESIS, Head
 from retrieval.errors import ConflictError
+from retrieval.sections import SectionRule
 from retrieval.wiring import utc_now
 
 METADATA = models.Table.metadata
@@ -90,6 +92,9 @@ def value_for(table: Table, column: Column[Any], person: str, forms: dict[str, F
         case Form.JSON:
             listed = ["group:x", f"user:{person}"]
             return {"user_id": person} if table.name == "idempotency" else listed
+        case Form.RULES:
+            rule = SectionRule(("A heading",), frozenset({user_principal(UserId(person))}))
+            return stored_rules([rule])
     if column.foreign_keys:
         (key,) = column.foreign_keys
         return f"{key.column.table.name}-{len(person)}"

@@ -24,6 +24,7 @@ from retrieval.adapters.sql.rows import (
     to_source,
     to_version,
 )
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.adapters.sql.visibility import Presence
 from retrieval.corpus import (
     ChunkId,
@@ -37,8 +38,9 @@ from retrieval.corpus import (
     Version,
     document_id_for,
 )
-from retrieval.errors import NotFoundError, PermissionsOutdatedError
+from retrieval.errors import NotFoundError, PartsOnlyError, PermissionsOutdatedError
 from retrieval.jobs import Job
+from retrieval.sections import list_for, place_of, reads_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,28 @@ class SqlCorpus:
         return self._without_hidden_successors(found, principal)[0]
 
     def document_to_read(self, principal: Principal, document_id: DocumentId) -> Document:
-        """A document's record, for whoever is about to be shown its words. Raises `NotFoundError` like `document`.
+        """A document's record, for whoever is about to be shown words of it: some passages.
 
         Raises:
+            NotFoundError: As `document`.
             PermissionsOutdatedError: It is the principal's own, and the permission data of its source are
                 over their bound: its words are shown to nobody.
         """
         document = self.document(principal, document_id)
         if document.source_id in self.outdated_sources():
             raise PermissionsOutdatedError("the permission data of its source are older than is allowed")
+        return document
+
+    def whole_document(self, principal: Principal, document_id: DocumentId) -> Document:
+        """A document's record, for whoever is about to be shown its whole text, its bytes or its outline.
+
+        Raises:
+            NotFoundError, PermissionsOutdatedError: As `document_to_read`, and before the other one.
+            PartsOnlyError: A section rule keeps a part of it from the principal.
+        """
+        document = self.document_to_read(principal, document_id)
+        if not reads_whole(document.acl, document.sections, principal):
+            raise PartsOnlyError("only parts of the document may be read")
         return document
 
     def documents(
@@ -173,31 +188,47 @@ class SqlCorpus:
             return dict(session.execute(query.group_by(DocumentRow.state)).tuples().all())
 
     def versions(self, principal: Principal, document_id: DocumentId) -> list[Version]:
-        """Versions of a document, newest first. Raises `NotFoundError` like `document`."""
-        self.document(principal, document_id)
+        """Versions of a document, newest first. Raises `NotFoundError` like `document`.
+
+        Access:
+            Whoever may read only parts is told neither the number of passages nor the hash of the whole.
+        """
+        document = self.document(principal, document_id)
         query = (
             select(VersionRow)
             .where(VersionRow.document_id == document_id, VersionRow.live_at.is_not(None))
             .order_by(VersionRow.number.desc())
         )
         with self._database.read() as session:
-            return [to_version(row) for row in session.scalars(query)]
+            found = [to_version(row) for row in session.scalars(query)]
+        if reads_whole(document.acl, document.sections, principal):
+            return found
+        return [replace(version, content_hash="", n_chunks=None) for version in found]
 
     def chunks(
         self, principal: Principal, document_id: DocumentId, *, start: int = 0, limit: int = 100
     ) -> list[Passage]:
-        """Passages of the live version from position `start` on. Raises as `document_to_read`."""
+        """The first `limit` readable passages of the live version from position `start` on, in order.
+
+        Raises as `document_to_read`.
+        """
         document = self.document_to_read(principal, document_id)
-        query = (
-            select(ChunkRow.id)
-            .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
-            .order_by(ChunkRow.position)
-            .limit(limit)
-        )
+        found: list[Passage] = []
         with self._database.read() as session:
-            passages = _live_passages(session, list(session.scalars(query)), self._presence)
-        readable = (passage for passage in passages if permits(passage.acl, principal))
-        return sorted(readable, key=lambda passage: passage.position)
+            while len(found) < limit:
+                query = (
+                    select(ChunkRow.id, ChunkRow.position)
+                    .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
+                    .order_by(ChunkRow.position)
+                    .limit(limit)
+                )
+                positions = dict(session.execute(query).tuples().all())
+                passages = _live_passages(session, list(positions), self._presence)
+                found += (passage for passage in passages if permits(passage.acl, principal))
+                if len(positions) < limit:
+                    break
+                start = max(positions.values()) + 1
+        return sorted(found, key=lambda passage: passage.position)[:limit]
 
     def sources(self, principal: Principal) -> list[SourceSummary]:
         """Sources of which the principal owns the source or may read a document, in order of name."""
@@ -271,14 +302,27 @@ class SqlCorpus:
 
     def passage_count(self, principal: Principal) -> int:
         """Number of passages that a search by the principal looks through."""
-        query = (
+        shown = self._presence.shown_to(principal)
+        of_live = DocumentRow.live_version_id == ChunkRow.version_id
+        whole = (
             select(func.count())
             .select_from(ChunkRow)
-            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
-            .where(self._presence.shown_to(principal))
+            .join(DocumentRow, of_live)
+            .where(shown, DocumentRow.section_rules.is_(None))
+        )
+        in_parts = (
+            select(DocumentRow, ChunkRow.heading_path, ChunkRow.section_paths)
+            .join(ChunkRow, of_live)
+            .where(shown, DocumentRow.section_rules.is_not(None))
         )
         with self._database.read() as session:
-            return session.scalar(query) or 0
+            count = session.scalar(whole) or 0
+            rows = session.execute(in_parts).tuples().all()
+            acls = read_acls(session, {row.id: row for row, _, _ in rows}.values())
+        for row, path, paths in rows:
+            part = list_for(acls[row.id], rules_of(row.section_rules), place_of(path, paths))
+            count += permits(part, principal)
+        return count
 
     def unfinished_jobs(self, principal: Principal, *, of_everybody: bool, limit: int) -> list[Job]:
         """Jobs that wait or run, newest first.

@@ -22,6 +22,7 @@ from retrieval.adapters.sql.groups import lock_directory
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import DocumentRow, IdentityRow, Table
 from retrieval.adapters.sql.rows import batches
+from retrieval.adapters.sql.section_rules import NAMES_IN_RULE
 from retrieval.audit import ERASED_EVENT, names
 from retrieval.errors import ConflictError
 
@@ -38,11 +39,12 @@ class Fate(StrEnum):
 
 
 class Form(StrEnum):
-    """How the column names a person: by its id, as `user:<id>`, or anywhere in a JSON value."""
+    """How the column names a person: by its id, as `user:<id>`, anywhere in JSON, or in section rules' lists."""
 
     ID = "id"
     PRINCIPAL = "principal"
     JSON = "json"
+    RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ PLACES = (
     Place("sources.deny", Fate.TAKEN_OUT, Form.JSON),
     Place("documents.owner", Fate.HANDED_OVER),
     Place("acl_entries.principal_id", Fate.DELETED, Form.PRINCIPAL),
+    Place("documents.section_rules", Fate.TAKEN_OUT, Form.RULES),
     Place("versions.requested_by", Fate.EMPTIED),
     Place("jobs.requested_by", Fate.EMPTIED),
     AUDIT_PLACE,
@@ -117,7 +120,7 @@ WITHOUT_PERSONS = frozenset(
         *("versions.id", "versions.document_id", "versions.content_hash", "versions.recipe"),
         *("versions.title", "versions.media_type", "versions.language", "versions.facts", "versions.reason"),
         *("chunks.id", "chunks.document_id", "chunks.version_id", "chunks.heading_path"),
-        *("chunks.context", "chunks.text"),
+        *("chunks.section_paths", "chunks.context", "chunks.text"),
     )
 )
 """Columns of text that name no person by id."""
@@ -209,18 +212,34 @@ def _keys(session: Session, place: Place, persons: frozenset[UserId]) -> list[tu
     """Primary keys of the rows that name the person."""
     column = _column(place)
     key = column.table.primary_key.columns
-    if place.form is not Form.JSON:
+    if place.form not in (Form.JSON, Form.RULES):
         wanted = sorted(persons if place.form is Form.ID else map(user_principal, persons))
         return [tuple(row) for row in session.execute(select(*key).where(column.in_(wanted)).order_by(*key))]
     stored = cast(column, Text)
     written = [json.dumps(person)[1:-1] for person in sorted(persons)]  # as it stands in the stored text
     is_maybe = or_(*(stored.contains(each, autoescape=True) for each in written))
     rows = session.execute(select(column, *key).where(is_maybe).order_by(*key))
-    return [tuple(row[1:]) for row in rows if _names_any(row[0], persons)]
+    return [tuple(row[1:]) for row in rows if _names_any(_naming(place, row[0]), persons)]
 
 
 def _names_any(value: object, persons: frozenset[UserId]) -> bool:
     return any(names(value, person) for person in persons)
+
+
+def _naming(place: Place, value: Any) -> Any:
+    """The parts of a JSON value that name persons: of section rules their lists, since a heading names nobody."""
+    if place.form is not Form.RULES:
+        return value
+    return [rule[part] for rule in value or () for part in NAMES_IN_RULE]
+
+
+def _without(place: Place, value: list[Any], persons: frozenset[UserId]) -> list[Any]:
+    def rest(of: list[Any]) -> list[Any]:
+        return [each for each in of if not _names_any(each, persons)]
+
+    if place.form is Form.RULES:
+        return [{**rule, **{part: rest(rule[part]) for part in NAMES_IN_RULE}} for rule in value]
+    return rest(value)
 
 
 def _carry_out(
@@ -242,14 +261,15 @@ def _carry_out(
             session.execute(update(table).where(here).values({column: heir}))
         case Fate.TAKEN_OUT:
             for row in session.execute(select(column, *table.primary_key.columns).where(here)).all():
-                rest = [each for each in row[0] if not _names_any(each, persons)]
+                rest = _without(place, row[0], persons)
                 this = tuple_(*table.primary_key.columns).in_([tuple(row[1:])])
                 session.execute(update(table).where(this).values({column: rest}))
 
 
 def _documents_in(found: Mapping[Place, Sequence[tuple[Any, ...]]]) -> set[str]:
     """Documents whose access list changes. Both tables' keys begin with the document's id."""
-    places = [place for place in found if place.column in ("documents.owner", "acl_entries.principal_id")]
+    lists = ("documents.owner", "acl_entries.principal_id", "documents.section_rules")
+    places = [place for place in found if place.column in lists]
     return {str(key[0]) for place in places for key in found[place]}
 
 

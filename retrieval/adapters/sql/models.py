@@ -109,7 +109,8 @@ class DocumentRow(Table):
     `live_version_id` is what readers see; switching it is atomic. `acl_epoch` counts changes of the access
     list; where `indexed_acl_epoch` lags behind, the index has yet to hear of it. `acl_origin` is `manual`
     once a person set the list: a sync leaves it alone then. `parent_id` names the document that this one was
-    found in: the mail of an attachment, the archive of a file.
+    found in: the mail of an attachment, the archive of a file. `section_rules` say who reads parts of it, null
+    where there are none (`retrieval.adapters.sql.section_rules`).
     """
 
     __tablename__ = "documents"
@@ -142,6 +143,7 @@ class DocumentRow(Table):
     superseded_by: Mapped[str] = mapped_column(default="")
     live_version_id: Mapped[str | None] = mapped_column(_Id)
     acl_origin: Mapped[str] = mapped_column(String(8), default="source")
+    section_rules: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     acl_epoch: Mapped[int] = mapped_column(default=0)
     indexed_acl_epoch: Mapped[int] = mapped_column(default=0)
     modified_at: Mapped[datetime]
@@ -206,7 +208,10 @@ class VersionRow(Table):
 
 
 class ChunkRow(Table):
-    """A passage of a version. The text stands here, so the index can be rebuilt without parsing."""
+    """A passage of a version. The text stands here, so the index can be rebuilt without parsing.
+
+    `section_paths` are the full heading paths of all its text, null where `heading_path` says as much.
+    """
 
     __tablename__ = "chunks"
     __table_args__ = (Index("ix_chunks_version_id_position", "version_id", "position"),)
@@ -219,6 +224,7 @@ class ChunkRow(Table):
     end: Mapped[int]
     page: Mapped[int | None]
     heading_path: Mapped[list[str]]
+    section_paths: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     context: Mapped[str]
     text: Mapped[str]
     n_tokens: Mapped[int]

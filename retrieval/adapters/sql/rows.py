@@ -19,6 +19,7 @@ from retrieval.adapters.sql.models import (
     VersionRow,
 )
 from retrieval.adapters.sql.permission_age import of_current_lists
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -34,6 +35,7 @@ from retrieval.corpus import (
 )
 from retrieval.jobs import Job, JobKind, JobState
 from retrieval.labels import Label, Labelled
+from retrieval.sections import list_for, place_of
 
 T = TypeVar("T")
 
@@ -56,6 +58,7 @@ PASSAGES = (
         ChunkRow.start,
         ChunkRow.end,
         ChunkRow.heading_path,
+        ChunkRow.section_paths,
         ChunkRow.page,
         ChunkRow.context,
         VersionRow.number,
@@ -69,6 +72,7 @@ PASSAGES = (
         DocumentRow.modified_at,
         DocumentRow.superseded_by,
         DocumentRow.owner,
+        DocumentRow.section_rules,
     )
     .join(DocumentRow, OF_LIVE_VERSION)
     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
@@ -167,6 +171,7 @@ def to_document(
         deleted_at=row.deleted_at,
         parent_id=None if row.parent_id is None else DocumentId(row.parent_id),
         labelled=labelled,
+        sections=rules_of(row.section_rules),
     )
 
 
@@ -189,7 +194,15 @@ def to_version(row: VersionRow) -> Version:
 
 
 def to_passage(row: Any, acl: Acl, labelled: tuple[Labelled, ...]) -> Passage:
-    """A row of `PASSAGES` with what is needed to show and cite it."""
+    """A row of `PASSAGES` with what is needed to show and cite it.
+
+    Args:
+        acl: The document's access list; the passage gets what its sections leave of it.
+        labelled: The document's labels.
+    """
+    if row.section_rules is not None:
+        place = place_of(row.heading_path, row.section_paths)
+        acl = list_for(acl, rules_of(row.section_rules), place)
     source_id = SourceId(row.source_id)
     successor = row.superseded_by
     return Passage(

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { DocumentText, renderAll } from "./blocks.js";
+import { contentOf } from "./contents.js";
 import { fill, h, icon, toast } from "./dom.js";
 import { startShell } from "./shell.js";
 import { explanationLines, isOnItsWay, jobWords, reindex, stateBadge } from "./states.js";
@@ -43,11 +44,11 @@ async function loadText(item, mine) {
     fill(byId("text"), notYet(item));
     return;
   }
-  const [content, extent] = await Promise.all([get(`${address}/text`), extentOf(location.hash)]);
+  const [content, extent] = await Promise.all([contentOf(documentId), extentOf(location.hash)]);
   if (mine !== run) return;
   text = new DocumentText(content, item.media_type);
   showOutline();
-  await showText(extent, mine);
+  await showText(extent, mine, content.isWhole);
 }
 
 /* ---- the head ---- */
@@ -131,9 +132,13 @@ async function extentOf(fragment) {
   }
 }
 
-async function showText(extent, mine) {
+async function showText(extent, mine, isWhole) {
   const container = byId("text");
   container.replaceChildren();
+  if (!isWhole) {
+    const words = "Only parts of this document are shared with you. These are all that you may read.";
+    container.append(h("div", { class: "notice", id: "parts-only" }, icon("lock"), h("p", {}, words)));
+  }
   const isStale = extent?.length === 0;
   if (isStale) {
     const words = "The passage that this address points to is from another version of the document.";

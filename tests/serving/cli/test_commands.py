@@ -222,3 +222,25 @@ def test_streamed_pieces_arrive_as_they_are_written() -> None:
             arrived = [(piece, time.monotonic() - began) for piece in reply.iter_text()]
     assert [piece for piece, _ in arrived] == ["first", "last"]
     assert arrived[1][1] - arrived[0][1] > 0.5
+
+
+def test_sections_are_set_confirmed_and_opened_again(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """A rule names its heading; what the text does not have is said so; a stray option is wrong usage."""
+    refdesk("directory", "put", "nils", "--group", "staff")
+    set_one = ("access", "sections", "travel.md", "--heading", "Hotels", "--allow", "staff")
+    (rule,) = refdesk_json(*set_one)["sections"]
+    assert (rule["heading"], rule["standing"], rule["readers"]) == (["Hotels"], "found", ["group:staff"])
+    shown = refdesk("access", "explain", "nobody", "travel.md").stdout
+    assert "nobody may read parts of it." in shown
+    assert "section Hotels: no" in shown
+    assert "section Hotels: yes" in refdesk("access", "explain", "nils", "travel.md").stdout
+    absent = refdesk("access", "sections", "travel.md", "--heading", "Trains")
+    assert absent.exit_code == 0
+    assert "absent" in absent.stdout
+    assert refdesk("access", "sections", "travel.md", "--heading", "Trains", "--confirm").exit_code == 0
+    assert refdesk("access", "sections", "travel.md", "--heading", "Planes", "--remove").exit_code == 3
+    assert refdesk("access", "sections", "travel.md", "--remove").exit_code == 2
+    assert refdesk(*set_one, "--remove").exit_code == 2
+    for heading in ("Trains", "Hotels"):
+        refdesk("access", "sections", "travel.md", "--heading", heading, "--remove")
+    assert refdesk_json("access", "sections", "travel.md") == {"sections": []}
