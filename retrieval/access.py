@@ -154,7 +154,7 @@ def common(acl: Acl, other: Acl) -> Acl:
 
 
 def owns(acl: Acl, principal: Principal) -> bool:
-    """Whether the principal owns a document with this access list, and may read it."""
+    """Whether the principal owns what has this access list, a document or a part of one, and may read it."""
     return acl.owner in principal.user_ids and permits(acl, principal)
 
 

@@ -159,9 +159,8 @@ def _is_there(rule: SectionRule, places: Sequence[Place]) -> bool:
 
 
 def _tightened(acl: Acl, rule: SectionRule) -> Acl:
-    if EVERYONE in rule.deny:
-        return replace(acl, allow=frozenset())
-    return narrowed(acl, Acl(acl.owner, rule.allow, rule.deny - {user_principal(acl.owner)}))
+    allow = frozenset() if EVERYONE in rule.deny else rule.allow
+    return narrowed(acl, Acl(acl.owner, allow, rule.deny - {EVERYONE, user_principal(acl.owner)}))
 
 
 def _terms_of(rule: SectionRule) -> tuple[HeadingPath, frozenset[PrincipalId], frozenset[PrincipalId]]:

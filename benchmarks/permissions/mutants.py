@@ -242,11 +242,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "section widens": Mutant(
         "retrieval.sections:_tightened",
-        "acl, Acl(acl.owner, rule.allow,",
-        "acl, Acl(acl.owner, acl.allow | rule.allow,",
+        "else rule.allow",
+        "else acl.allow | rule.allow",
     ),
     "section's deny ignored": Mutant(
-        "retrieval.sections:_tightened", "rule.deny - {user_principal(acl.owner)}", "frozenset()"
+        "retrieval.sections:_tightened", "rule.deny - {EVERYONE, user_principal(acl.owner)}", "frozenset()"
     ),
     "whole text despite a section": Mutant(
         f"{_CORPUS}.whole_document",

@@ -51,9 +51,8 @@ class Seclusion:
 
     def listing(self, owner: str) -> Listing:
         """As a list that has to let somebody in besides the paper's own; the owner is not shut out by name."""
-        if EVERYONE in self.deny:
-            return Listing(owner)
-        return Listing(owner, self.allow, self.deny - {f"user:{owner}"})
+        allow = frozenset() if EVERYONE in self.deny else self.allow
+        return Listing(owner, allow, self.deny - {EVERYONE, f"user:{owner}"})
 
 
 Part = tuple[tuple[str, ...], str]

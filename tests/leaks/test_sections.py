@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from benchmarks.permissions.desk import INSIDE, Bench, open_bench
 from retrieval.access import Acl, Principal, PrincipalId, UserId, filter_for, user_principal
 from retrieval.adapters.sql.erasing import SqlErasing
+from retrieval.adapters.sql.links import SqlLinks
 from retrieval.adapters.sql.models import ChunkRow, DocumentRow
 from retrieval.corpus import DocumentId, SourceId, document_id_for
 from retrieval.ports import IndexQuery
@@ -387,3 +388,78 @@ def test_erasing_a_person_takes_it_out_of_rules_and_leaves_the_rules(desk: Desk)
         row = session.get_one(DocumentRow, ID)
         assert row.acl_epoch != row.indexed_acl_epoch
     assert user_principal(UserId("bo")) not in rules[0].allow
+
+
+def preview(desk: Desk, who: str, user: str) -> set[str]:
+    """Texts that somebody is shown as what a user would find."""
+    body = {"user_id": user, "query": "in a year", "group_by_document": False}
+    reply = desk.ask(who, "POST", "/api/v1/search/preview", body)
+    assert reply.status_code == 200, reply.text
+    return {hit["text"] for hit in reply.json()["hits"]}
+
+
+def test_a_preview_shows_the_parts_that_both_read(desk: Desk) -> None:
+    """An owner all of what the user finds, but no part that a rule denies the owner through a group."""
+    assert preview(desk, "sven", "bo") == {LEAVE}
+    assert preview(desk, "sven", "ada") == {LEAVE, PAY, BONUS}
+    assert preview(desk, "ada", "sven") == set()
+    desk.share({"heading": ["Pay zqsecret"], "allow": ["hr"], "deny": ["user:sven"]})
+    assert preview(desk, "sven", "ada") == {LEAVE, PAY, BONUS}
+    desk.bench.user("sven", "board")
+    desk.share({"heading": ["Pay zqsecret"], "allow": ["hr"], "deny": ["board"]})
+    assert preview(desk, "sven", "ada") == {LEAVE}
+
+
+def test_a_group_in_doubt_lets_nobody_in_to_a_section_and_still_shuts_out(desk: Desk) -> None:
+    """As in the list of a document."""
+    desk.bench.doubt("hr", is_in_doubt=True)
+    assert desk.get("ada")["parts_only"] is True
+    assert {each["text"] for each in desk.get("ada", "/chunks")["chunks"]} == {LEAVE}
+    desk.share({"heading": ["Pay zqsecret"], "allow": ["everyone"], "deny": ["hr"]})
+    for who, told in (("ada", {LEAVE}), ("bo", {LEAVE, PAY, BONUS})):
+        assert {each["text"] for each in desk.get(who, "/chunks")["chunks"]} == told
+
+
+def test_linked_ids_count_in_section_rules(desk: Desk) -> None:
+    """What a rule says of somebody's other id it says of the person, as long as it is linked."""
+    links = SqlLinks(desk.bench.desk.database, utc_now)
+    links.link(UserId("bo"), "oidc", "b-1")
+    desk.share({"heading": ["Pay zqsecret"], "allow": ["user:oidc:b-1"]})
+    assert desk.get("bo")["parts_only"] is False
+    desk.share({"heading": ["Pay zqsecret"], "allow": ["everyone"], "deny": ["user:oidc:b-1"]})
+    assert desk.get("bo")["parts_only"] is True
+    links.unlink(UserId("bo"), "oidc", "b-1")
+    assert desk.get("bo")["parts_only"] is False
+
+
+def test_what_is_outdated_or_disabled_reads_no_part(desk: Desk) -> None:
+    """Its owner hears that first, also one who would read parts only; the explanation and the counts say it."""
+    desk.bench.user("sven", "board")
+    desk.share({"heading": ["Pay zqsecret"], "allow": ["hr"], "deny": ["board"]})
+    assert desk.ask("sven", "GET", f"/api/v1/documents/{ID}/text").json()["code"] == "parts_only"
+    explain = ("/api/v1/access/explain", {"user_id": "ada", "document_id": ID})
+    assert desk.ask("sven", "POST", *explain).json()["sections"][0]["may_read"] is True
+    desk.bench.let_permissions_age(SOURCE)
+    for path in ("/text", "/chunks"):
+        reply = desk.ask("sven", "GET", f"/api/v1/documents/{ID}{path}")
+        assert (reply.status_code, reply.json()["code"]) == (409, "permissions_outdated")
+        assert desk.ask("ada", "GET", f"/api/v1/documents/{ID}{path}").status_code == 404
+    told = desk.ask("sven", "POST", *explain).json()
+    assert (told["may_read"], told["reads_whole"], told["sections"][0]["may_read"]) == (False, False, False)
+    assert {desk.ask(who, "GET", "/api/v1/status").json()["passages"] for who in desk.keys} == {0}
+    desk.bench.refresh_permissions(SOURCE, breaks_off=False)
+    assert desk.passages(BO) == LEAVE
+    desk.bench.user("ada", "hr", disabled_at=utc_now())
+    told = desk.ask("sven", "POST", *explain).json()
+    assert (told["may_read"], told["reads_whole"], told["sections"][0]["may_read"]) == (False, False, False)
+
+
+def test_labels_keep_out_of_the_prompt_what_of_the_parts_may_be_read(desk: Desk) -> None:
+    """How many passages a label kept out counts parts that the asker reads."""
+    labels = desk.ask("sven", "PUT", f"/api/v1/documents/{ID}/labels", {"labels": ["no-ai"]})
+    assert labels.status_code == 200, labels.text
+    for who, count in (("bo", 1), ("ada", 3)):
+        body = {"question": "What is paid, earned and left in a year?", "mode": "auto"}
+        reply = desk.ask(who, "POST", "/api/v1/answers", body).json()
+        assert (reply["withheld"], reply["references"]) == (count, [])
+    assert desk.bench.model.requests == []

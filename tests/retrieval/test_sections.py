@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.access import Acl, Principal, permits
+from retrieval.access import EVERYONE, Acl, Principal, permits
 from retrieval.sections import (
     MAX_HEADING_CHARS,
     Place,
@@ -53,7 +53,8 @@ def test_a_part_is_read_by_whom_document_and_rules_let_in(
     for rule in rules:
         if covers(rule, place) or rule.standing is Standing.LOST:
             assert owns or principal.allow_ids & rule.allow
-            assert owns or not principal.deny_ids & rule.deny - {own_name}
+            assert owns or EVERYONE not in rule.deny
+            assert not principal.deny_ids & rule.deny - {EVERYONE, own_name}
 
 
 @given(acls, st.lists(RULES, max_size=3), PLACES, principals)

@@ -111,7 +111,7 @@ WITHOUT_PERSONS = frozenset(
         *("source_labels.source_id", "source_labels.label"),
         # What a source is and what its documents say. People who are mentioned there are erased with the document.
         *("sources.id", "sources.name", "sources.kind", "sources.location", "sources.options"),
-        *("sources.error_code", "sources.error_message"),
+        *("sources.error_code", "sources.error_message", "sources.acl_error_code"),
         *("documents.id", "documents.source_id", "documents.external_id", "documents.parent_id"),
         *("documents.title", "documents.source_title", "documents.url", "documents.media_type"),
         *("documents.language", "documents.tags", "documents.state", "documents.error_code"),
