@@ -129,7 +129,7 @@ def preview(judge: Judge) -> None:
         reply = _ask(judge, "POST", _PREVIEW, body)
     if reply is None:
         return
-    if person in organisation.disabled:
+    if person in organisation.disabled | organisation.unknown:
         _judge_nobody(judge, reply, viewer)
         return
     hits = reply.json()["hits"]
@@ -160,15 +160,15 @@ def _judge_own(judge: Judge, viewer: str, person: str, hits: Any) -> None:
 
 
 def _judge_nobody(judge: Judge, reply: Any, viewer: Viewer) -> None:
-    """A user who is disabled: said to those who own something, or look after the desk; nothing to others."""
+    """Somebody disabled or unknown: said to those who own something, or look after the desk; nothing to others."""
     organisation = judge.world.organisation
     if viewer.is_admin or any(
         organisation.must(viewer.person, each) and organisation.may_as_owner(viewer.person, each)
         for each in _papers(judge)
     ):
-        judge.check(reply.status_code == 403, f"a preview of a disabled user: {reply.status_code}")
+        judge.check(reply.status_code == 403, f"a preview of nobody: {reply.status_code}")
     elif not any(organisation.may_as_owner(viewer.person, each) for each in _papers(judge)):
-        judge.check(reply.status_code == 200 and not reply.json()["hits"], "tells who is disabled")
+        judge.check(reply.status_code == 200 and not reply.json()["hits"], "tells who is disabled or unknown")
 
 
 def _judge_record(judge: Judge, viewer: str, person: str, hits: Any, *, after: int) -> None:
