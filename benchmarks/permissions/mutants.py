@@ -182,16 +182,10 @@ MUTANTS: dict[str, Mutant] = {
     "label ignored in the prompt": Mutant(
         "serving.admission:admit", "may_be_prompted(passage.labels)", "True"
     ),
-    "label of the index, not of now": Mutant(
-        "serving.admission:admit", "passage = passages.get(hit.passage.chunk_id)", "passage = hit.passage"
-    ),
     "answers of before go to the model": Mutant(
         "serving.http.routes.openai:_question",
         'message.role == "user"]',
         'message.role in ("user", "assistant")]',
-    ),
-    "labels of hidden ones counted": Mutant(
-        "serving.admission:admit", "not permits(passage.acl, principal)", "False"
     ),
     "what was found inside is not labelled": Mutant(
         f"{_SQL}.labels:write_labels", "session.scalars(inside).all()", "[]"
