@@ -114,7 +114,8 @@ class Judge:
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
-        own = {job.id for job in self.world.jobs.values() if self.concerns(person, job.id)}
+        concerned = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
+        own = {id_ for job in concerned for id_ in (job.id, job.document_id) if id_ is not None}
         runs = frozenset(run for some in parts.values() for _, words in some for run in runs_of(words))
         return Sight(
             frozenset(ids),
