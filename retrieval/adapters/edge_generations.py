@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 _MARK = "complete"
+_SIZES_NEEDED = 3
 
 
 def current(folder: Path) -> Path | None:
@@ -41,6 +42,12 @@ def following(generation: Path) -> Path:
 def copy(generation: Path, target: Path) -> None:
     """Copy a generation that nobody writes now; the copy does not count yet."""
     shutil.copytree(generation, target, ignore=shutil.ignore_patterns(_MARK))
+
+
+def has_room_for_next(generation: Path) -> bool:
+    """Whether the disk has room for a copy, and for new segments beside those of the copy."""
+    size = sum(each.stat().st_size for each in generation.rglob("*") if each.is_file())
+    return shutil.disk_usage(generation).free >= _SIZES_NEEDED * size
 
 
 def complete(generation: Path, n_indexed: int) -> None:

@@ -197,6 +197,9 @@ class QdrantEdgeIndex:
         try:
             if self.n_unoptimised() <= self._optimise_above:
                 return False
+            if not generations.has_room_for_next(self._generation.folder):
+                _log.warning("no room to optimise the index", extra={"index": self._folder.name})
+                return False
             return self._optimise(lambda: is_stopped() or self._is_closed)
         finally:
             self._touched = None

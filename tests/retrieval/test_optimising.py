@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +153,19 @@ def test_one_that_is_stopped_changes_nothing(opened: Callable[..., QdrantEdgeInd
     assert [each.name for each in (tmp_path / "index").iterdir()] == ["1"]
     assert _found(index) == before
     _write_later(index)
+    assert index.optimise(is_stopped=_never)
+
+
+def test_it_is_put_off_while_the_disk_is_too_full(
+    opened: Callable[..., QdrantEdgeIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that would fill the disk is not begun."""
+    index = opened(optimise_above=100)
+    _write_first(index)
+    full = SimpleNamespace(free=1000)
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda _: full)
+        assert not index.optimise(is_stopped=_never)
     assert index.optimise(is_stopped=_never)
 
 
