@@ -109,12 +109,13 @@ class Judge:
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
-        own = {job.id for job in self.world.jobs.values() if self.concerns(person, job.id)}
+        own = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
+        heard = {id_ for job in own for id_ in (job.id, job.document_id) if id_}  # of a deleted document too
         runs = frozenset(run for paper in papers if paper.live for run in runs_of(paper.live.body))
         return Sight(
             frozenset(ids),
             frozenset(TOKEN.findall(told)),
-            frozenset(ids | chunks | versions | jobs | own),
+            frozenset(ids | chunks | versions | jobs | heard),
             runs,
         )
 
