@@ -109,14 +109,14 @@ class Judge:
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
-        concerned = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
-        own = {id_ for job in concerned for id_ in (job.id, job.document_id) if id_}  # deleted ones too
+        own = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
+        heard = {id_ for job in own for id_ in (job.id, job.document_id) if id_}  # of a deleted document too
         shown = [paper.live for paper in papers if paper.live and self.world.organisation.is_shown(paper)]
         runs = frozenset(run for text in shown for run in runs_of(text.body))
         return Sight(
             frozenset(ids),
             frozenset(TOKEN.findall(told)),
-            frozenset(ids | chunks | versions | jobs | own),
+            frozenset(ids | chunks | versions | jobs | heard),
             runs,
         )
 

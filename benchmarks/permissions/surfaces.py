@@ -522,7 +522,11 @@ def open_to_all(path: str) -> Surface:
 
 
 def index(judge: Judge) -> None:
-    """Both legs of the index itself, without the second check, give exactly the passages that may be read."""
+    """Both legs of the index itself, without the second check, give exactly the passages that may be read.
+
+    Papers whose newest text could not be read are left out: the index hears of the list that came with it at the
+    next reconciliation, and the second check decides until then.
+    """
     if not judge.world.is_in_step:
         return
     person, paper = judge.viewer.person, _any_paper(judge)
@@ -549,8 +553,10 @@ def index(judge: Judge) -> None:
         {judge.world.chunks[each.chunk_id][0] for each in leg if each.chunk_id in judge.world.chunks}
         for leg in (legs.dense, legs.sparse)
     )
-    judge.listing(dense, _live(judge))
-    judge.listing(sparse, _live(judge), whole=False)
+    behind = {each.document_id for each in _papers(judge) if not each.is_settled}
+    among = [each for each in _live(judge) if each.document_id not in behind]
+    judge.listing(dense - behind, among)
+    judge.listing(sparse - behind, among, whole=False)
 
 
 SURFACES: dict[tuple[str, str], tuple[Surface, ...]] = {

@@ -179,7 +179,7 @@ class World:
             (2, self._new_paper),
             (2, self._paper_goes),
             (2, self._groups_nest),
-            (2, self._members_are_in_doubt_or_certain),
+            (3, self._members_are_in_doubt_or_certain),
             (2, self._id_is_linked_or_taken),
             (1, self._other_id_moves),
             (1, self._stranger_moves),
@@ -418,6 +418,10 @@ class World:
             deny.add(EVERYONE)
         if self.dice.random() < 0.1:
             allow.add("group:unheard-of")
+        if self.organisation.in_doubt and self.dice.random() < 0.4:
+            doubtful = self.dice.choice(sorted(self.organisation.in_doubt))
+            (allow if self.dice.random() < 0.4 else deny).add(doubtful)
+            allow |= {EVERYONE} if doubtful in deny else set()
         owner = self.dice.choice(PEOPLE)
         return Listing(
             owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
