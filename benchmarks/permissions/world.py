@@ -26,8 +26,11 @@ from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 
 PEOPLE = ("ada", "bo", "cy", "dee", "eve", "hr", "olga", "sven")
 GROUPS = ("group:hr", "group:HR", "group:ada", "group:board", "group:ops", "group:staff")
-CHAIN = tuple(f"group:level-{number}" for number in range(1, 9))
+CHAIN = tuple(f"group:level-{number}" for number in range(1, 10))
 """Each lies in the next, and the last one in the one before it too."""
+
+_DEEP = ("group:hr", CHAIN[0])
+"""Groups in which no, or hardly any, level is left for another one."""
 
 STRANGER = "mallory"
 """Has a key, but is not in the directory."""
@@ -249,6 +252,8 @@ class World:
 
     def _groups_nest(self) -> str:
         inner, outer = self.dice.sample((*GROUPS, CHAIN[0]), 2)
+        if self.dice.random() < 0.5 and inner not in _DEEP:
+            outer = self.dice.choice(_DEEP)
         if outer in self.organisation.outer.get(inner, set()):
             self.bench.in_group(inner, outer.removeprefix("group:"), is_in=False)
             self.organisation.outer[inner].discard(outer)
