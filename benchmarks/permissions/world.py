@@ -252,7 +252,10 @@ class World:
 
     def _groups_nest(self) -> str:
         inner, outer = self.dice.sample((*GROUPS, CHAIN[0]), 2)
-        if self.dice.random() < 0.5 and inner not in _DEEP:
+        around = sorted(self.organisation.outer.get(outer, set()) & {*GROUPS})
+        if around and self.dice.random() < 0.3:
+            inner = self.dice.choice(around)  # a cycle
+        elif inner not in _DEEP and self.dice.random() < 0.5:
             outer = self.dice.choice(_DEEP)
         if outer in self.organisation.outer.get(inner, set()):
             self.bench.in_group(inner, outer.removeprefix("group:"), is_in=False)
@@ -415,6 +418,8 @@ class World:
             (allow if self.dice.random() < 0.4 else deny).add(doubtful)
             allow |= {EVERYONE} if doubtful in deny else set()
         owner = self.dice.choice(PEOPLE)
+        if self.dice.random() < 0.1:
+            deny.add(f"user:{owner}")
         return Listing(
             owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
         )
