@@ -120,7 +120,7 @@ def preview(judge: Judge) -> None:
         reply = _ask(judge, "POST", _PREVIEW, body)
     if reply is None:
         return
-    if person in organisation.disabled:
+    if person in organisation.disabled | organisation.unknown:
         _judge_nobody(judge, reply, viewer)
         return
     if not viewer.is_admin:
@@ -141,7 +141,7 @@ def preview(judge: Judge) -> None:
 
 
 def _judge_nobody(judge: Judge, reply: Any, viewer: Viewer) -> None:
-    """A user who is disabled: said to those who own something, or look after the desk; nothing to others."""
+    """A user who is disabled or unknown: said to those who own something, or look after the desk; to others nothing."""
     organisation = judge.world.organisation
     if viewer.is_admin or any(
         organisation.must(viewer.person, each) and organisation.may_as_owner(viewer.person, each)
