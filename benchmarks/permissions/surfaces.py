@@ -141,7 +141,7 @@ def preview(judge: Judge) -> None:
 
 
 def _judge_nobody(judge: Judge, reply: Any, viewer: Viewer) -> None:
-    """A user who is disabled or unknown: said to those who own something, or look after the desk; to others nothing."""
+    """A user who cannot come in: said to those who own something, or look after the desk; others find nothing."""
     organisation = judge.world.organisation
     if viewer.is_admin or any(
         organisation.must(viewer.person, each) and organisation.may_as_owner(viewer.person, each)
