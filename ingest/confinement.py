@@ -21,8 +21,7 @@ from pathlib import Path
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
-_SIGKILL = 9
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 
 # Landlock's numbers are the same on every architecture.
 _LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -93,13 +92,6 @@ def _map_own_ids(uid: int, gid: int) -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     except OSError:
         return
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent ends; ends at once if it has already."""
-    _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 def limit_resources(*, memory_bytes: int, cpu_s: int, file_bytes: int) -> None:

@@ -131,6 +131,8 @@ class Pipeline:
         if lease.job.parameters.get(ACCESS_ONLY):
             self._indexer.apply_access({document.id, *self._store.stale_family(document.id)})
             return
+        if document.live_version_id is not None:  # a narrower list holds, even if its text cannot be read
+            self._indexer.apply_access(self._store.stale_family(document.id))
         content = self._fetch(document)
         hashed = content_hash(content)
         version_id = self._store.reading_id(lease, content_hash=hashed, recipe=self._settings.recipe)

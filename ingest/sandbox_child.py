@@ -27,7 +27,6 @@ from pathlib import Path
 from ingest.chunking import chunk_document
 from ingest.confinement import (
     confine_files,
-    die_with_parent,
     forbid_file_writes,
     forbid_system_calls,
     leave_network,
@@ -43,6 +42,7 @@ from ingest.parsers.warm_up import samples
 from ingest.parsing import PARSERS, parse
 from ingest.sandbox_wire import encode_error, encode_extraction
 from ingest.settings import ChunkingSettings
+from retrieval.children import die_with_parent
 
 MAX_MESSAGE_BYTES = 65_536
 _BEAT_S = 0.5

@@ -274,6 +274,11 @@ class OpenIndexes:
                 held.index.close()
             self._held.clear()
 
+    def optimise(self, *, is_stopped: Callable[[], bool]) -> bool:
+        """Call `VectorIndex.optimise` of the index that answers. Raises as `answering`."""
+        with self.answering() as opened:
+            return opened.index.optimise(is_stopped=is_stopped)
+
     def flush(self) -> None:
         """Write every open index to disk."""
         with self._lock:

@@ -6,7 +6,7 @@ thread pool (docs/decisions/0002-synchronous-ports.md). Implementations are safe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -126,6 +126,17 @@ class VectorIndex(Protocol):
 
     def count(self) -> int:
         """Number of points."""
+        ...
+
+    def optimise(self, *, is_stopped: Callable[[], bool]) -> bool:
+        """Rearrange what was written so that searches stay quick, where that is due; says whether it was done.
+
+        May take minutes; searches and writes go on. Every point stays as it is. Engines that see to this
+        themselves do nothing.
+
+        Args:
+            is_stopped: Asked several times a second; once it is true, the call gives up soon and changes nothing.
+        """
         ...
 
     def flush(self) -> None:

@@ -192,7 +192,14 @@ class Settings(BaseSettings):
     index_write_consistency: int = Field(1, ge=1, description="Copies that have to confirm a write.")
     index_quantization: Literal["none", "int8", "binary"] = Field(
         "none",
-        description="How a new index on the Qdrant server compresses vectors: `none`, `int8`, `binary`.",
+        description="How an index compresses vectors, a new one on a server and an optimised one in the state "
+        "folder: `none`, `int8`, `binary`.",
+    )
+    index_optimise_above: int = Field(
+        20_000,
+        ge=0,
+        description="Chunks outside optimised segments above which the desk optimises the index in the state "
+        "folder, in the background; 0: never.",
     )
     workers: int = Field(2, ge=1, le=64, description="Documents that are indexed at a time.")
     secrets: Path | None = Field(

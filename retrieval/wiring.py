@@ -307,4 +307,9 @@ def require_split(settings: Settings) -> None:
 
 def open_edge_index(settings: Settings, name: str, dimension: int) -> QdrantEdgeIndex:
     """Open or create the index of this name in the state folder."""
-    return QdrantEdgeIndex(settings.data / "indexes" / name, dimension=dimension)
+    return QdrantEdgeIndex(
+        settings.data / "indexes" / name,
+        dimension=dimension,
+        optimise_above=settings.index_optimise_above,
+        quantization=settings.index_quantization,
+    )

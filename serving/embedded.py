@@ -27,6 +27,7 @@ from retrieval.settings import InvalidSettingsError, Settings
 from retrieval.wiring import Corpus, open_corpus, owned_folder, utc_now
 from serving.desk import Desk
 from serving.wiring import open_desk
+from workers.optimising import Optimiser
 from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
 from workers.relay import Relay
 from workers.settings import WorkerSettings
@@ -81,7 +82,7 @@ def open_embedded(
         toolbox.jobs.requeue_lost(everything=True)
         desk = stack.enter_context(open_desk(settings, corpus))
         _load_directory(settings.directory, desk)
-        stack.enter_context(_working(toolbox, worker_settings))
+        stack.enter_context(_working(toolbox, corpus.indexes, worker_settings))
         if watch:
             warming = threading.Thread(target=toolbox.pipeline.warm_up, name="warm-up", daemon=True)
             warming.start()  # the first edit is to be searchable as quickly as the next ones
@@ -122,16 +123,19 @@ def _sweep(folder: Path, corpus: Corpus) -> None:
 
 
 @contextmanager
-def _working(toolbox: Toolbox, settings: WorkerSettings) -> Iterator[None]:
+def _working(toolbox: Toolbox, indexes: OpenIndexes, settings: WorkerSettings) -> Iterator[None]:
     app = make_app(IN_PROCESS_BROKER)
     register(app, toolbox)
     worker = InProcessWorker(app, concurrency=settings.concurrency)
     relay = Relay(app, toolbox.jobs, settings, toolbox.schedule, toolbox.expiry)
+    optimiser = Optimiser(indexes)
     worker.start()
     relay.start()
+    optimiser.start()
     try:
         yield
     finally:
+        optimiser.stop()
         relay.stop()
         worker.stop()
 

@@ -170,9 +170,6 @@ MUTANTS: dict[str, Mutant] = {
     "preview of everything by one permission": Mutant(
         "serving.previewing:may_preview_everything", "is_admin(principal) and ", ""
     ),
-    "preview tells who is disabled": Mutant(
-        f"{_PREVIEWS}.search", "(of_everything or self._may_know_of_users(principal))", "True"
-    ),
     # lists as they are written
     "new list on old text": Mutant(f"{_SQL}.acls:state_acl", "if not newer_text or", "if True or"),
     "inside keeps its list": Mutant(f"{_SQL}.acls:_pass_on", "session.scalars(inside).all()", "[]"),

@@ -160,7 +160,7 @@ def _judge_own(judge: Judge, viewer: str, person: str, hits: Any) -> None:
 
 
 def _judge_nobody(judge: Judge, reply: Any, viewer: Viewer) -> None:
-    """Somebody disabled or unknown: said to those who own something, or look after the desk; nothing to others."""
+    """A user who cannot come in: said to those who own something, or look after the desk; others find nothing."""
     organisation = judge.world.organisation
     if viewer.is_admin or any(
         organisation.must(viewer.person, each) and organisation.may_as_owner(viewer.person, each)
@@ -628,7 +628,9 @@ def open_to_all(path: str) -> Surface:
 def index(judge: Judge) -> None:
     """Both legs of the index itself, without the second check, give exactly the passages that may be read.
 
-    Of periods it knows nothing: what has ended stays there until it is swept away.
+    Of periods it knows nothing: what has ended stays there until it is swept away. Papers whose newest text could
+    not be read are left out: the index hears of the list that came with it at the next reconciliation, and the
+    second check decides until then.
     """
     if not judge.world.is_in_step:
         return
@@ -653,11 +655,14 @@ def index(judge: Judge) -> None:
         )
         legs = opened.index.search(query)
     known, organisation = judge.world.chunks, judge.world.organisation
-    ended = {each.document_id for each in _papers(judge) if organisation.has_ended(each)}
+    left_out = {
+        each.document_id for each in _papers(judge) if organisation.has_ended(each) or not each.is_settled
+    }
+    among = [each for each in _live(judge) if each.document_id not in left_out]
     for leg, whole in ((legs.dense, True), (legs.sparse, False)):
         found = [each.chunk_id for each in leg if each.chunk_id in known]
-        found = [id_ for id_ in found if known[id_][0] not in ended]
-        judge.listing({known[id_][0] for id_ in found}, _live(judge), whole=whole, by_text=True)
+        found = [id_ for id_ in found if known[id_][0] not in left_out]
+        judge.listing({known[id_][0] for id_ in found}, among, whole=whole, by_text=True)
         for id_ in found:
             about = judge.paper(known[id_][0])
             parts = organisation.parts(person, about) if about is not None else []

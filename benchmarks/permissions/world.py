@@ -27,8 +27,11 @@ from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 
 PEOPLE = ("ada", "bo", "cy", "dee", "eve", "hr", "olga", "sven")
 GROUPS = ("group:hr", "group:HR", "group:ada", "group:board", "group:ops", "group:staff")
-CHAIN = tuple(f"group:level-{number}" for number in range(1, 9))
+CHAIN = tuple(f"group:level-{number}" for number in range(1, 10))
 """Each lies in the next, and the last one in the one before it too."""
+
+_DEEP = ("group:hr", CHAIN[0])
+"""Groups in which no, or hardly any, level is left for another one."""
 
 STRANGER = "mallory"
 """Has a key, but is not in the directory."""
@@ -182,7 +185,7 @@ class World:
             (2, self._new_paper),
             (2, self._paper_goes),
             (2, self._groups_nest),
-            (2, self._members_are_in_doubt_or_certain),
+            (3, self._members_are_in_doubt_or_certain),
             (2, self._id_is_linked_or_taken),
             (1, self._other_id_moves),
             (1, self._stranger_moves),
@@ -256,6 +259,11 @@ class World:
 
     def _groups_nest(self) -> str:
         inner, outer = self.dice.sample((*GROUPS, CHAIN[0]), 2)
+        around = sorted(self.organisation.outer.get(outer, set()) & {*GROUPS})
+        if around and self.dice.random() < 0.3:
+            inner = self.dice.choice(around)  # a cycle
+        elif inner not in _DEEP and self.dice.random() < 0.5:
+            outer = self.dice.choice(_DEEP)
         if outer in self.organisation.outer.get(inner, set()):
             self.bench.in_group(inner, outer.removeprefix("group:"), is_in=False)
             self.organisation.outer[inner].discard(outer)
@@ -470,7 +478,13 @@ class World:
             deny.add(EVERYONE)
         if self.dice.random() < 0.1:
             allow.add("group:unheard-of")
+        if self.organisation.in_doubt and self.dice.random() < 0.4:
+            doubtful = self.dice.choice(sorted(self.organisation.in_doubt))
+            (allow if self.dice.random() < 0.4 else deny).add(doubtful)
+            allow |= {EVERYONE} if doubtful in deny else set()
         owner = self.dice.choice(PEOPLE)
+        if self.dice.random() < 0.1:
+            deny.add(f"user:{owner}")
         return Listing(
             owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
         )

@@ -124,6 +124,9 @@ def _index(job: Job, _: float) -> dict[str, Any]:
         seconds, cpu_s = time.perf_counter() - began, used_cpu_s() - cpu
         n_chunks = embedded.toolbox.indexer.active().count()
         n_live = _live(embedded.desk)
+        began = time.perf_counter()
+        is_optimised = embedded.desk.indexes.optimise(is_stopped=lambda: False)
+        optimise_s = time.perf_counter() - began
     return {
         "n_documents": n_live,
         "n_chunks": n_chunks,
@@ -131,6 +134,7 @@ def _index(job: Job, _: float) -> dict[str, Any]:
         "chunks_per_s": n_chunks / seconds,
         "chunks_per_cpu_s": n_chunks / cpu_s,
         "late_rate_share": late_rate_share(done),
+        "optimise_s": optimise_s if is_optimised else 0.0,
         "disk_mb": size_mb(job.state),
         "index_disk_mb": size_mb(job.state / "indexes"),
     }

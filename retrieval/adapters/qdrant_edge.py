@@ -1,14 +1,19 @@
 """`VectorIndex` on Qdrant Edge, the in-process build of the Qdrant engine: one folder, one owner process.
 
 Facts this file rests on (docs/decisions/0003-qdrant-edge.md): updates are in the write-ahead log when `update`
-returns, so they survive a killed process; queries release the GIL; `optimize()` holds it for its whole run and
-is therefore never called here; a second process cannot open the folder.
+returns, so they survive a killed process; queries release the GIL; `optimize()` holds it for its whole run, so
+another process runs it on a copy; a second process cannot open a folder.
 """
 
 from __future__ import annotations
 
+import logging
+import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +21,12 @@ from typing import Any, TypeVar
 import numpy as np
 import qdrant_edge as edge
 
+from retrieval.adapters import edge_generations as generations
+from retrieval.adapters.edge_optimizing import optimise_folder
+from retrieval.adapters.edge_shard import Quantization, create_shard, load_shard
 from retrieval.adapters.qdrant_points import (
     DENSE,
-    INTEGER_FIELDS,
-    KEYWORD_FIELDS,
     LANGUAGE,
-    PREFIX_FIELD,
     SPARSE,
     AnyOf,
     Condition,
@@ -37,31 +42,83 @@ from retrieval.query import Candidate, Legs, SearchMode
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _SCROLL_PAGE = 2000
 _DELETE_BATCH = 1000
+_COPY_BATCH = 256
+_FEW = 500
+"""So many points are written again in well under a second: writers may wait for that."""
+_MOST_ROUNDS = 10
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What was written since a copy was made."""
+
+    chunk_ids: set[str] = field(default_factory=set)
+    document_ids: set[DocumentId] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Generation:
+    """An open shard, and the number of those who read it now. Guarded by the index's lock."""
+
+    folder: Path
+    shard: Any
+    n_readers: int = 0
+    is_replaced: bool = False
+
+    def discard(self) -> None:
+        """Close it and delete its folder; called by the last who needs it."""
+        self.shard.close()
+        shutil.rmtree(self.folder)
 
 
 class QdrantEdgeIndex:
     """Implements `retrieval.ports.VectorIndex`. Safe to share between threads of its one process."""
 
-    def __init__(self, folder: Path, *, dimension: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dimension: int,
+        optimise_above: int = 20_000,
+        quantization: Quantization = "none",
+    ) -> None:
         """Open the index in a folder, or create it there.
+
+        Args:
+            optimise_above: `optimise` does something once more points than this lie outside optimised segments;
+                0: never.
+            quantization: How vectors are compressed when they are optimised.
 
         Raises:
             IndexUnavailableError: The folder cannot be opened; another process may hold it.
         """
+        self._folder = folder
+        self._dimension = dimension
+        self._optimise_above = optimise_above
+        self._quantization = quantization
         self._writing = threading.Lock()
-        self._shard = _guarded(partial(_open, folder, dimension), "the index cannot be opened")
+        self._leasing = threading.Lock()
+        self._optimising = threading.Lock()
+        self._touched: _Touched | None = None
+        self._is_closed = False
+        opened = partial(_open, folder, dimension)
+        self._generation = _guarded(opened, "the index cannot be opened")
 
     def upsert(self, points: Sequence[Point]) -> None:
         """See `VectorIndex.upsert`."""
-        self._update(edge.UpdateOperation.upsert_points([_to_edge(point) for point in points]))
+        operation = edge.UpdateOperation.upsert_points([_to_edge(point) for point in points])
+        self._update(operation, chunk_ids=[point.chunk_id for point in points])
 
     def delete(self, chunk_ids: Collection[ChunkId]) -> None:
         """See `VectorIndex.delete`."""
         ids = list(chunk_ids)
         for start in range(0, len(ids), _DELETE_BATCH):
-            self._update(edge.UpdateOperation.delete_points(list(ids[start : start + _DELETE_BATCH])))
+            batch = ids[start : start + _DELETE_BATCH]
+            self._update(edge.UpdateOperation.delete_points(list(batch)), chunk_ids=batch)
 
     def set_access(
         self,
@@ -75,14 +132,15 @@ class QdrantEdgeIndex:
         named = [] if only is None else [edge.HasIdCondition(set(only))]
         changed = edge.Filter(must=[_condition(AnyOf("document", (document_id,))), *named])
         payload = {"readers": list(readers), "denied": list(denied)}
-        self._update(edge.UpdateOperation.set_payload_by_filter(changed, payload))
+        operation = edge.UpdateOperation.set_payload_by_filter(changed, payload)
+        self._update(operation, document_ids=[document_id])
 
     def set_sparse(self, vectors: Mapping[ChunkId, SparseVector]) -> None:
         """See `VectorIndex.set_sparse`."""
         changed = [
             edge.PointVectors(chunk_id, {SPARSE: _sparse(vector)}) for chunk_id, vector in vectors.items()
         ]
-        self._update(edge.UpdateOperation.update_vectors(changed))
+        self._update(edge.UpdateOperation.update_vectors(changed), chunk_ids=vectors)
 
     def search(self, query: IndexQuery) -> Legs:
         """See `VectorIndex.search`."""
@@ -91,27 +149,29 @@ class QdrantEdgeIndex:
             must_not=[_condition(each) for each in must_not(query.access)],
         )
 
-        def found(leg: Any) -> tuple[Candidate, ...]:
+        def found(shard: Any, leg: Any) -> tuple[Candidate, ...]:
             request = edge.QueryRequest(
                 limit=query.depth, query=leg, filter=condition, with_payload=[LANGUAGE]
             )
-            points = _guarded(partial(self._shard.query, request), "the index did not answer")
+            points = _guarded(partial(shard.query, request), "the index did not answer")
             return tuple(
                 Candidate(ChunkId(str(point.id)), point.score, point.payload[LANGUAGE]) for point in points
             )
 
         dense: tuple[Candidate, ...] = ()
         sparse: tuple[Candidate, ...] = ()
-        if query.mode is not SearchMode.SPARSE:
-            dense = found(edge.Query.Nearest(query.dense.tolist(), DENSE))
-        if query.mode is not SearchMode.DENSE and query.sparse.indices:
-            sparse = found(edge.Query.Nearest(_sparse(query.sparse), SPARSE))
+        with self._reading() as shard:
+            if query.mode is not SearchMode.SPARSE:
+                dense = found(shard, edge.Query.Nearest(query.dense.tolist(), DENSE))
+            if query.mode is not SearchMode.DENSE and query.sparse.indices:
+                sparse = found(shard, edge.Query.Nearest(_sparse(query.sparse), SPARSE))
         return Legs(dense, sparse)
 
     def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
         """See `VectorIndex.dense_of`."""
-        read = partial(self._shard.retrieve, list(chunk_ids), with_payload=False, with_vector=[DENSE])
-        records = _guarded(read, "the index did not answer")
+        with self._reading() as shard:
+            read = partial(shard.retrieve, list(chunk_ids), with_payload=False, with_vector=[DENSE])
+            records = _guarded(read, "the index did not answer")
         return {ChunkId(str(record.id)): np.asarray(record.vector[DENSE], np.float32) for record in records}
 
     def chunk_ids(self) -> Iterator[ChunkId]:
@@ -121,7 +181,8 @@ class QdrantEdgeIndex:
             request = edge.ScrollRequest(
                 offset=offset, limit=_SCROLL_PAGE, with_payload=False, with_vector=False
             )
-            records, offset = _guarded(partial(self._shard.scroll, request), "the index did not answer")
+            with self._reading() as shard:
+                records, offset = _guarded(partial(shard.scroll, request), "the index did not answer")
             yield from (ChunkId(str(record.id)) for record in records)
             if offset is None:
                 return
@@ -129,40 +190,171 @@ class QdrantEdgeIndex:
     def count(self) -> int:
         """See `VectorIndex.count`."""
         request = edge.CountRequest(exact=True)
-        return int(_guarded(partial(self._shard.count, request), "the index did not answer"))
+        with self._reading() as shard:
+            return int(_guarded(partial(shard.count, request), "the index did not answer"))
+
+    def optimise(self, *, is_stopped: Callable[[], bool]) -> bool:
+        """See `VectorIndex.optimise`.
+
+        The shard's folder is copied while writers wait, about a second for 100,000 points. Another process
+        optimises the copy. What was written meanwhile is copied after it, in rounds that become shorter, and
+        the copy takes the shard's place.
+        """
+        if not self._optimise_above or not self._optimising.acquire(blocking=False):
+            return False
+        try:
+            if self.n_unoptimised() <= self._optimise_above:
+                return False
+            if not generations.has_room_for_next(self._generation.folder):
+                _log.warning("no room to optimise the index", extra={"index": self._folder.name})
+                return False
+            return self._optimise(lambda: is_stopped() or self._is_closed)
+        finally:
+            self._touched = None
+            self._optimising.release()
+
+    def n_unoptimised(self) -> int:
+        """Number of points that lie outside optimised segments: each search reads every one of them."""
+        with self._reading() as shard:
+            info = _guarded(shard.info, "the index did not answer")
+        # Sparse vectors always count as indexed, dense ones only within optimised segments: what came since
+        # the last optimisation is counted once.
+        return int(info.indexed_vectors_count) - generations.n_indexed_at_first(self._generation.folder)
 
     def flush(self) -> None:
         """See `VectorIndex.flush`."""
         with self._writing:
-            _guarded(self._shard.flush, "the index cannot be written")
+            _guarded(self._generation.shard.flush, "the index cannot be written")
 
     def close(self) -> None:
         """See `VectorIndex.close`."""
         with self._writing:
-            _guarded(self._shard.close, "the index cannot be closed")
+            self._is_closed = True
+            _guarded(self._generation.shard.close, "the index cannot be closed")
 
-    def _update(self, operation: Any) -> None:
+    def _update(
+        self, operation: Any, *, chunk_ids: Iterable[str] = (), document_ids: Iterable[DocumentId] = ()
+    ) -> None:
         with self._writing:
-            _guarded(partial(self._shard.update, operation), "the index cannot be written")
+            if self._touched is not None:
+                self._touched.chunk_ids.update(chunk_ids)
+                self._touched.document_ids.update(document_ids)
+            _guarded(partial(self._generation.shard.update, operation), "the index cannot be written")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """The shard of now, open until the block ends even when another takes its place meanwhile."""
+        with self._leasing:
+            generation = self._generation
+            generation.n_readers += 1
+        try:
+            yield generation.shard
+        finally:
+            with self._leasing:
+                generation.n_readers -= 1
+                is_last = generation.is_replaced and not generation.n_readers
+            if is_last:
+                generation.discard()
+
+    def _optimise(self, is_stopped: Callable[[], bool]) -> bool:
+        began = time.monotonic()
+        folder = generations.following(self._generation.folder)
+        try:
+            with self._writing:
+                _guarded(self._generation.shard.flush, "the index cannot be written")
+                generations.copy(self._generation.folder, folder)
+                self._touched = _Touched()
+            is_done = optimise_folder(
+                folder,
+                dimension=self._dimension,
+                quantization=self._quantization,
+                is_stopped=is_stopped,
+            )
+            if not is_done:
+                if not is_stopped():
+                    _log.warning("index not optimised", extra={"index": self._folder.name})
+                return False
+            new = _Generation(
+                folder, _guarded(partial(load_shard, folder), "the optimised index cannot be opened")
+            )
+            try:
+                _guarded(partial(self._take_over, new), "the optimised index cannot be taken over")
+            except IndexUnavailableError:
+                new.shard.close()
+                raise
+        finally:
+            if self._generation.folder != folder:
+                shutil.rmtree(folder, ignore_errors=True)
+        facts = {"index": self._folder.name, "seconds": round(time.monotonic() - began, 1)}
+        _log.info("index optimised", extra=facts)
+        return True
+
+    def _take_over(self, new: _Generation) -> None:
+        """Put an optimised copy in the place of the shard, once it has everything that was written meanwhile."""
+        n_indexed = new.shard.info().indexed_vectors_count
+        for _ in range(_MOST_ROUNDS):
+            with self._writing:
+                touched, self._touched = self._touched or _Touched(), _Touched()
+            if self._copy_touched(touched, new.shard) <= _FEW:
+                break
+        with self._writing:
+            self._copy_touched(self._touched or _Touched(), new.shard)
+            new.shard.flush()
+            generations.complete(new.folder, n_indexed)
+            with self._leasing:
+                old, self._generation = self._generation, new
+                old.is_replaced = True
+                is_free = not old.n_readers
+        if is_free:
+            old.discard()
+
+    def _copy_touched(self, touched: _Touched, new: Any) -> int:
+        """Bring points as they are now into another shard; returns their number."""
+        shard = self._generation.shard
+        ids = sorted(touched.chunk_ids | set(_ids_in_documents(shard, touched.document_ids)))
+        for start in range(0, len(ids), _COPY_BATCH):
+            batch = ids[start : start + _COPY_BATCH]
+            records = shard.retrieve(list(batch), with_payload=True, with_vector=True)
+            gone = set(batch) - {str(record.id) for record in records}
+            if records:
+                points = [edge.Point(record.id, record.vector, record.payload) for record in records]
+                new.update(edge.UpdateOperation.upsert_points(points))
+            if gone:
+                new.update(edge.UpdateOperation.delete_points(list(gone)))
+        return len(ids)
 
 
-def _open(folder: Path, dimension: int) -> Any:
-    if (folder / "edge_config.json").exists() or (folder / "segments").exists():
-        return edge.EdgeShard.load(str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    shard = edge.EdgeShard.create(
-        str(folder),
-        edge.EdgeConfig(
-            vectors={DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Dot)},
-            sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-        ),
-    )
-    schemas: dict[str, Any] = {PREFIX_FIELD: edge.KeywordIndexParams(prefix=True)}
-    schemas |= dict.fromkeys(KEYWORD_FIELDS, edge.PayloadSchemaType.Keyword)
-    schemas |= dict.fromkeys(INTEGER_FIELDS, edge.PayloadSchemaType.Integer)
-    for name, schema in schemas.items():  # before the first point: filters are cheap from the start
-        shard.update(edge.UpdateOperation.create_field_index(name, schema))
-    return shard
+def _open(folder: Path, dimension: int) -> _Generation:
+    existing = generations.current(folder)
+    if existing is not None:
+        return _Generation(existing, load_shard(existing))
+    first = generations.first(folder)
+    shard = create_shard(first, dimension)
+    shard.flush()
+    generations.complete(first, 0)
+    return _Generation(first, shard)
+
+
+def _ids_in_documents(shard: Any, document_ids: Collection[DocumentId]) -> Iterator[str]:
+    if not document_ids:
+        return
+    offset: Any = None
+    while True:
+        request = edge.ScrollRequest(
+            offset=offset,
+            limit=_SCROLL_PAGE,
+            with_payload=False,
+            with_vector=False,
+            filter=_in_documents(document_ids),
+        )
+        records, offset = shard.scroll(request)
+        yield from (str(record.id) for record in records)
+        if offset is None:
+            return
+
+
+def _in_documents(document_ids: Iterable[DocumentId]) -> Any:
+    return edge.Filter(must=[_condition(AnyOf("document", tuple(document_ids)))])
 
 
 def _guarded(call: Callable[[], T], failure: str) -> T:

@@ -8,7 +8,7 @@ cluster, applied means on as many replicas as the write consistency asks for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -200,6 +200,10 @@ class QdrantServerIndex:
         """See `VectorIndex.count`."""
         with _translated():
             return self._client.count(self._collection, exact=True).count
+
+    def optimise(self, *, is_stopped: Callable[[], bool]) -> bool:
+        """See `VectorIndex.optimise`: the server does it by itself."""
+        return False
 
     def flush(self) -> None:
         """See `VectorIndex.flush`; every write has waited, so there is nothing to do."""

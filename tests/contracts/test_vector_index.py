@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from retrieval.access import PrincipalId, filter_for, hashed_denied, hashed_readers
+from retrieval.adapters import edge_optimizing
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.qdrant_server import (
     CollectionLayout,
@@ -21,7 +22,7 @@ from retrieval.adapters.qdrant_server import (
 )
 from retrieval.corpus import ChunkId, SourceId
 from retrieval.errors import IndexUnavailableError
-from retrieval.ports import IndexQuery, SparseVector, VectorIndex
+from retrieval.ports import IndexQuery, Point, SparseVector, VectorIndex
 from retrieval.query import Legs, SearchFilters, SearchMode
 from tests.make import NOON, make_acl, make_point, make_principal
 from tests.services import servers
@@ -36,12 +37,26 @@ QUERY = IndexQuery(
 )
 
 
-@pytest.fixture(params=["edge", "server", "process"])
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorIndex]:
+class OptimisedIndex(QdrantEdgeIndex):
+    """Is optimised after each batch of points, so that all else meets optimised segments."""
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write and optimise."""
+        super().upsert(points)
+        self.optimise(is_stopped=lambda: False)
+
+
+@pytest.fixture(params=["edge", "optimised", "server", "process"])
+def index(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[VectorIndex]:
     """An empty index of four dimensions."""
     index: VectorIndex
     if request.param == "edge":
         index = QdrantEdgeIndex(tmp_path / "index", dimension=4)
+    elif request.param == "optimised":
+        monkeypatch.setattr(edge_optimizing, "NICENESS", 0)  # else other tests' processes keep it waiting
+        index = OptimisedIndex(tmp_path / "index", dimension=4, optimise_above=1)
     elif request.param == "server":  # the client's own engine stands in for the server: the same calls
         index = QdrantServerIndex(QdrantClient(path=str(tmp_path / "local")), "chunks", CollectionLayout(4))
     else:  # over HTTP to another process, on the engine that the true server runs

@@ -55,6 +55,9 @@ PROBES: dict[tuple[str, str], Probe | None] = {
             *asked("query", WORDS, limit=200, group_by_document=False, **NARROWED),
         ),
     ),
+    ("POST", "/api/v1/search/preview"): Probe(
+        "/api/v1/search/preview", asked("query", WORDS, limit=200, explain=True, user_id="tobias.krantz")
+    ),
     ("POST", "/api/v1/answers"): Probe(
         "/api/v1/answers",
         (

@@ -17,6 +17,7 @@ from retrieval.errors import CatalogueUnavailableError
 from retrieval.wiring import model_folder, utc_now
 from serving.answer import Answered, AnswerMode, Question, TextAdded, TextWithdrawn
 from serving.answering import Answering, AnsweringSettings
+from serving.breaker import CircuitBreaker
 from serving.budget import Spending, TokenBudget
 from serving.desk import Desk
 from serving.errors import AuditUnavailableError, GeneratorUnavailableError
@@ -96,6 +97,7 @@ def test_dead_model_is_left_alone_after_three_failures(desk: Desk) -> None:
     """The breaker spares askers the wait for a server that is down."""
     model = ScriptedGenerator([], GeneratorUnavailableError("gone"))
     answering = _answering(desk, model)
+    answering._breaker = CircuitBreaker(clock=lambda: 0.0)  # it stays open, however long five answers take
     for _ in range(5):
         assert answering.answer(_question()).generator.generator == "extractive"
     assert len(model.requests) == 3
