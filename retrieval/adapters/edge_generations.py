@@ -74,9 +74,9 @@ def _adopt(folder: Path) -> None:
         return
     adopted = first(folder)
     adopted.mkdir(exist_ok=True)
+    complete(adopted, 0)  # before the moves: what a kill cuts off goes on, and is never taken for half a copy
     for each in rest:
         each.rename(adopted / each.name)
-    complete(adopted, 0)
 
 
 def _generations(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from retrieval.adapters import edge_optimizing
 from retrieval.adapters.edge_shard import Quantization
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.corpus import ChunkId, DocumentId
+from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, Point, SparseVector
 from tests.make import make_acl, make_point, make_principal
 
@@ -219,6 +220,34 @@ def test_a_folder_from_before_generations_is_taken_over(
     again = opened()
     assert again.count() == N_POINTS
     assert [each.name for each in (tmp_path / "index").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("moved", range(3))
+def test_a_kill_while_such_a_folder_is_taken_over_loses_nothing(
+    opened: Callable[..., QdrantEdgeIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    """After any of its moves, the last one included: opening it again finds every point."""
+    index = opened()
+    _write_first(index)
+    index.close()
+    first, left = tmp_path / "index" / "1", iter(range(moved))
+    (first / "complete").unlink()
+    for part in list(first.iterdir()):
+        part.rename(tmp_path / "index" / part.name)
+    first.rmdir()
+    rename = Path.rename
+
+    def cut_off(self: Path, target: Path) -> Path:
+        done = rename(self, target)
+        if next(left, None) is None:
+            raise OSError("killed")
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", cut_off)
+        with pytest.raises(IndexUnavailableError, match="killed"):
+            opened()
+    assert opened().count() == N_POINTS
 
 
 def test_a_damaged_shard_is_not_optimised(opened: Callable[..., QdrantEdgeIndex], tmp_path: Path) -> None:
