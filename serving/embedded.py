@@ -27,7 +27,7 @@ from retrieval.settings import InvalidSettingsError, Settings
 from retrieval.wiring import Corpus, open_corpus, owned_folder, utc_now
 from serving.desk import Desk
 from serving.wiring import open_desk
-from workers.optimising import Optimiser
+from workers.optimising import optimising
 from workers.queue import IN_PROCESS_BROKER, InProcessWorker, make_app
 from workers.relay import Relay
 from workers.settings import WorkerSettings
@@ -128,14 +128,12 @@ def _working(toolbox: Toolbox, indexes: OpenIndexes, settings: WorkerSettings) -
     register(app, toolbox)
     worker = InProcessWorker(app, concurrency=settings.concurrency)
     relay = Relay(app, toolbox.jobs, settings, toolbox.schedule)
-    optimiser = Optimiser(indexes)
     worker.start()
     relay.start()
-    optimiser.start()
     try:
-        yield
+        with optimising(indexes):
+            yield
     finally:
-        optimiser.stop()
         relay.stop()
         worker.stop()
 

@@ -168,16 +168,12 @@ class QdrantEdgeIndex:
 
     def chunk_ids(self) -> Iterator[ChunkId]:
         """See `VectorIndex.chunk_ids`."""
-        offset: Any = None
-        while True:
-            request = edge.ScrollRequest(
-                offset=offset, limit=_SCROLL_PAGE, with_payload=False, with_vector=False
-            )
+
+        def page(request: Any) -> Any:
             with self._reading() as shard:
-                records, offset = _guarded(partial(shard.scroll, request), "the index did not answer")
-            yield from (ChunkId(str(record.id)) for record in records)
-            if offset is None:
-                return
+                return _guarded(partial(shard.scroll, request), "the index did not answer")
+
+        return _ids(page)
 
     def count(self) -> int:
         """See `VectorIndex.count`."""
@@ -188,9 +184,8 @@ class QdrantEdgeIndex:
     def optimise(self, *, is_stopped: Callable[[], bool]) -> bool:
         """See `VectorIndex.optimise`.
 
-        The shard's folder is copied while writers wait, about a second for 100,000 points. Another process
-        optimises the copy. What was written meanwhile is copied after it, in rounds that become shorter, and
-        the copy takes the shard's place.
+        The shard's folder is copied while writers wait. Another process optimises the copy. What was written
+        meanwhile is copied after it, in rounds that become shorter, and the copy takes the shard's place.
         """
         if not self._optimise_above or not self._optimising.acquire(blocking=False):
             return False
@@ -290,6 +285,8 @@ class QdrantEdgeIndex:
             if self._copy_touched(touched, new.shard) <= _FEW:
                 break
         with self._writing:
+            if self._is_closed:
+                raise IndexUnavailableError("the index was closed meanwhile")
             self._copy_touched(self._touched or _Touched(), new.shard)
             new.shard.flush()
             generations.complete(new.folder, n_indexed)
@@ -327,20 +324,19 @@ def _open(folder: Path, dimension: int) -> _Generation:
     return _Generation(first, shard)
 
 
-def _ids_in_documents(shard: Any, document_ids: Collection[DocumentId]) -> Iterator[str]:
-    if not document_ids:
-        return
+def _ids_in_documents(shard: Any, document_ids: Collection[DocumentId]) -> Iterator[ChunkId]:
+    return _ids(shard.scroll, _in_documents(document_ids)) if document_ids else iter(())
+
+
+def _ids(page: Callable[[Any], Any], condition: Any = None) -> Iterator[ChunkId]:
+    """Ids of the points that pass, page by page."""
     offset: Any = None
     while True:
         request = edge.ScrollRequest(
-            offset=offset,
-            limit=_SCROLL_PAGE,
-            with_payload=False,
-            with_vector=False,
-            filter=_in_documents(document_ids),
+            offset=offset, limit=_SCROLL_PAGE, with_payload=False, with_vector=False, filter=condition
         )
-        records, offset = shard.scroll(request)
-        yield from (str(record.id) for record in records)
+        records, offset = page(request)
+        yield from (ChunkId(str(record.id)) for record in records)
         if offset is None:
             return
 
