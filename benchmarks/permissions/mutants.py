@@ -70,7 +70,9 @@ MUTANTS: dict[str, Mutant] = {
         "",
     ),
     "stale list in the index": Mutant(
-        "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.set_access", "self._update(", "str("
+        "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.set_access",
+        "self._update(",
+        "(lambda *_, **__: None)(",
     ),
     # search
     "no second check": Mutant(
