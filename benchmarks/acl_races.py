@@ -42,8 +42,9 @@ from retrieval.indexes import Encoders
 from retrieval.ports import Embedding
 from retrieval.query import Query, SearchFilters, SearchMode
 from retrieval.search import MAX_LIMIT, Search, SearchSettings
+from retrieval.sections import Place
 from retrieval.settings import load_settings
-from retrieval.wiring import Corpus, indexes_of, open_corpus, utc_now
+from retrieval.wiring import Corpus, indexes_of, open_corpus, presence_of, utc_now
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox
 from workers.wiring import open_toolbox
@@ -100,6 +101,10 @@ class TimedCorpus:
         self._asked.at = time.monotonic()
         return self._corpus.passages(ids)
 
+    def outdated_sources(self) -> frozenset[SourceId]:
+        """See `CorpusReader.outdated_sources`."""
+        return self._corpus.outdated_sources()
+
     def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
         """See `CorpusReader.readable`."""
         return self._corpus.readable(document_ids, principal)
@@ -154,7 +159,8 @@ class Bench:
         version = _version(job.document_id, name, n_chunks)
         self.toolbox.store.stage(lease, version)
         chunks = [
-            IndexableChunk(each.chunk_id, job.document_id, each.draft.text, "en") for each in version.chunks
+            IndexableChunk(each.chunk_id, job.document_id, each.draft.text, "en", Place())
+            for each in version.chunks
         ]
         written = self.toolbox.indexer.write(self.toolbox.store.index_target(job.document_id), chunks, {})
         self.toolbox.store.publish(lease, version.version_id, written=written)
@@ -190,7 +196,7 @@ def open_bench(folder: Path) -> Iterator[Bench]:
         toolbox = stack.enter_context(open_toolbox(settings, corpus, WorkerSettings()))
         sources = SqlSources(corpus.database, utc_now)
         sources.create(_SOURCE, name=_SOURCE, kind="push", location="", owner=_OWNER)
-        reader = TimedCorpus(SqlCorpus(corpus.database))
+        reader = TimedCorpus(SqlCorpus(corpus.database, presence_of(settings, utc_now)))
         search = Search(corpus=reader, answering=indexes.answering, settings=SearchSettings())
         yield Bench(corpus, toolbox, embedder, reader, search)
 

@@ -53,6 +53,7 @@ from serving.answer import (
     Context,
     GenerationRequest,
     GeneratorInfo,
+    Promptable,
     Question,
     Source,
     TextAdded,
@@ -189,7 +190,7 @@ def questions(desk: Desk, n: int) -> Iterator[tuple[Question, bool]]:
     """Questions of the sample by the people of its directory, and whether each asks not to be logged."""
     sample = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
     people = [user.id for user in desk.directory.users()]
-    groups = {person: desk.directory.groups_of(person) or frozenset() for person in people}
+    groups = {person: desk.directory.standing_of(person).groups for person in people}
     for number in range(n):
         asked = sample[number % len(sample)]
         # first by the person who may read the answer, then by everybody in turn
@@ -261,7 +262,7 @@ def is_true(seen: _Seen, records: Sequence[Record], passages: Mapping[ChunkId, P
     recorded = [(ChunkId(chunk["chunk_id"]), chunk["version"]) for chunk in records[0].body["chunks"]]
     if any(passages[chunk_id].version != version for chunk_id, version in recorded):
         return False
-    hits = [Hit(passages[chunk_id], score=0.0) for chunk_id, _ in recorded]
+    hits = [Promptable(Hit(passages[chunk_id], score=0.0)) for chunk_id, _ in recorded]
     context = Context(tuple(Source(marker, hit) for marker, hit in enumerate(hits, start=1)))
     is_sent = build_messages(seen.question.text, context) == request.messages
     return is_sent and cited <= {chunk_id for chunk_id, _ in recorded}

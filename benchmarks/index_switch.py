@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.access import Principal, PrincipalId, UserId
-from retrieval.adapters.sql.corpus import SqlCorpus
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.errors import RefdeskError
 from retrieval.indexes import IndexState, record_in
@@ -136,7 +135,7 @@ def pure_answers(embedded: EmbeddedDesk) -> dict[str, list[Answer]]:
     answers: dict[str, list[Answer]] = {question: [] for question in QUESTIONS}
     for record in SqlIndexBuilds(embedded.desk.database, utc_now).records():
         search = Search(
-            corpus=SqlCorpus(embedded.desk.database),
+            corpus=embedded.desk.corpus,
             answering=lambda record=record: embedded.desk.indexes.opened(record),  # type: ignore[misc]
             settings=SearchSettings(),
         )
@@ -159,7 +158,7 @@ def mixed_answer(embedded: EmbeddedDesk, question: str) -> Answer:
         with embedded.desk.indexes.opened(active) as one, embedded.desk.indexes.opened(retired) as other:
             yield OpenIndex(one.record, one.index, other.encoders)
 
-    reader = SqlCorpus(embedded.desk.database)
+    reader = embedded.desk.corpus
     return answer_to(Search(corpus=reader, answering=half_of_each, settings=SearchSettings()), question)
 
 

@@ -18,25 +18,37 @@ from tokenizers import Tokenizer
 from ingest.document import Block, BlockKind, ChunkDraft, ParsedDocument
 from ingest.settings import ChunkingSettings
 from retrieval.corpus import indexed_text
+from retrieval.sections import MAX_HEADING_CHARS, MAX_SHOWN_HEADINGS, HeadingPath
 from retrieval.sentences import sentence_pieces
 
 _MODEL_TOKENS = 254
 """What all-MiniLM-L6-v2 reads of a text, its two special tokens apart."""
 
 _MIN_BODY_TOKENS = 96
-_MAX_HEADING_CHARS = 120
-_MAX_HEADINGS = 4
 _CHARS_PER_TOKEN_AT_MOST = 10
 """A word of over 100 letters is a single unknown wordpiece; counting by length keeps such chunks short."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """Blocks of one kind (a table, or everything else) under one heading and on one page."""
+    """Blocks of one kind (a table, or everything else) under one heading and on one page.
 
-    heading_path: tuple[str, ...]
+    `paths` are the full heading paths, one for each block.
+    """
+
+    heading_path: HeadingPath
     page: int | None
     blocks: tuple[Block, ...]
+    paths: tuple[HeadingPath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A block below its headings, a heading below itself; `n_headings` counts those up to here."""
+
+    block: Block
+    path: HeadingPath
+    n_headings: int
 
 
 def chunk_document(
@@ -51,7 +63,8 @@ def chunk_document(
 
     Returns:
         Chunks whose text is exactly `document.text[start:end]`. They cover every block that is not a
-        heading; a document of headings only gives those as chunks. Positions count from 0 without gaps.
+        heading; a document of headings only gives those as chunks. Positions count from 0 without gaps. No
+        chunk holds text from below two headings, but for a document of headings only.
     """
     count = _token_counter(settings.tokenizer_path)
     drafts: list[ChunkDraft] = []
@@ -68,6 +81,7 @@ def chunk_document(
                     page=section.page,
                     context=context,
                     n_tokens=count(indexed_text(title, section.heading_path, context, text)),
+                    section_paths=_paths_within(section, start, end),
                 )
             )
     return tuple(drafts)
@@ -75,28 +89,47 @@ def chunk_document(
 
 def _sections(document: ParsedDocument) -> Iterator[_Section]:
     placed = list(_under_headings(document))
-    if not placed:  # headings only: the best there is to find
-        placed = [((), block) for block in document.blocks]
-    for _, group in groupby(placed, key=_section_key):
+    texts = [each for each in placed if each.block.kind is not BlockKind.HEADING]
+    has_text = bool(texts)
+    for _, group in groupby(texts or placed, key=_section_key if has_text else _page_of):
         members = list(group)
-        yield _Section(members[0][0], members[0][1].page, tuple(block for _, block in members))
+        shown = members[0].path[-MAX_SHOWN_HEADINGS:] if has_text else ()  # headings only: they are the text
+        blocks = tuple(each.block for each in members)
+        yield _Section(shown, blocks[0].page, blocks, tuple(each.path for each in members))
 
 
-def _section_key(placed: tuple[tuple[str, ...], Block]) -> tuple[object, ...]:
-    path, block = placed
-    is_table = block.kind is BlockKind.TABLE
-    return path, block.page, block.start if is_table else -1
+def _section_key(placed: _Placed) -> tuple[object, ...]:
+    """Text below two headings is never in one section, not even below two of the same words."""
+    is_table = placed.block.kind is BlockKind.TABLE
+    return placed.n_headings, placed.block.page, placed.block.start if is_table else -1
 
 
-def _under_headings(document: ParsedDocument) -> Iterator[tuple[tuple[str, ...], Block]]:
+def _page_of(placed: _Placed) -> int | None:
+    return placed.block.page
+
+
+def _under_headings(document: ParsedDocument) -> Iterator[_Placed]:
     path: list[tuple[int, str]] = []
+    n_headings = 0
     for block in document.blocks:
         if block.kind is BlockKind.HEADING:
             path = [(level, text) for level, text in path if level < block.level]
             heading = " ".join(document.text[block.start : block.end].split())
-            path.append((block.level, heading[:_MAX_HEADING_CHARS]))
-        else:
-            yield tuple(text for _, text in path[-_MAX_HEADINGS:]), block
+            path.append((block.level, heading[:MAX_HEADING_CHARS]))
+            n_headings += 1
+        yield _Placed(block, tuple(text for _, text in path), n_headings)
+
+
+def _paths_within(section: _Section, start: int, end: int) -> tuple[HeadingPath, ...]:
+    """Full heading paths of the text [start, end), where the shown one does not say it all; else none."""
+    inside = (
+        path
+        for block, path in zip(section.blocks, section.paths, strict=True)
+        if block.start < end and block.end > start
+    )
+    distinct = tuple(dict.fromkeys(inside))
+    is_told = distinct == (section.heading_path,) and len(section.heading_path) < MAX_SHOWN_HEADINGS
+    return () if is_told else distinct
 
 
 def _cut(

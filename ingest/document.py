@@ -7,6 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from retrieval.labels import Label
+from retrieval.sections import HeadingPath
+
 
 class BlockKind(StrEnum):
     """What a block of text is in its document."""
@@ -55,6 +58,7 @@ class ParsedDocument:
         language: ISO 639-1 code of the main language, `und` when unsure.
         warnings: Codes of what was cut or left out, for example `text_truncated`.
         metadata: Small facts from the file, for example `author`; strings only.
+        labels: What the text says of itself in its front matter.
     """
 
     media_type: str
@@ -65,6 +69,7 @@ class ParsedDocument:
     modified_at: datetime | None = None
     warnings: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class ChunkDraft:
         heading_path: Headings above it, outermost first.
         context: A table's header row when the chunk does not contain it; empty otherwise.
         n_tokens: Wordpieces of the indexed text (title and headings included), special tokens not counted.
+        section_paths: Full heading paths of all its text, where `heading_path` does not say it all: where there
+            are more headings than are shown, or headings are the text. Else empty.
     """
 
     position: int
@@ -86,6 +93,7 @@ class ChunkDraft:
     page: int | None
     context: str
     n_tokens: int
+    section_paths: tuple[HeadingPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.ports import DocumentStore, IndexableChunk, IndexTarget
-from retrieval.access import hashed_denied, hashed_readers
+from ingest.ports import DocumentAccess, DocumentStore, IndexableChunk, IndexTarget
+from retrieval.access import Acl, hashed_denied, hashed_readers
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
 from retrieval.indexes import Calibration, IndexBuilds, IndexState, OpenIndex, OpenIndexes
 from retrieval.ports import Embedder, Point, SparseEncoder, VectorIndex
+from retrieval.sections import list_for
 
 T = TypeVar("T")
 
@@ -112,19 +113,18 @@ class Indexer:
         """Bring the access lists of documents into every index, without embedding. Returns their number."""
         count = 0
         for document_id in document_ids:
-            acl, epoch = self._store.access_epoch(document_id)
+            access = self._store.access_of(document_id)
             while (
                 True
             ):  # read the list before the indexes: one that comes up later reads this list or a newer
-                readers, denied = hashed_readers(acl), hashed_denied(acl)
                 with self._indexes.written() as written:
                     for opened in written:
-                        self._apply(opened, _setting_access(document_id, readers, denied))
-                acl, newest = self._store.access_epoch(document_id)
-                if newest == epoch:
+                        self._apply(opened, partial(_set_access, document_id=document_id, access=access))
+                newest = self._store.access_of(document_id)
+                if newest.epoch == access.epoch:
                     break
-                epoch = newest
-            self._store.confirm_access(document_id, epoch)
+                access = newest
+            self._store.confirm_access(document_id, access.epoch)
             count += 1
         return count
 
@@ -180,9 +180,9 @@ class Indexer:
             target = self._store.index_target(document_id)
             vectors = opened.encoders.embedder.embed_documents([chunk.text for chunk in chunks])
             _upsert(opened.index, _points(opened, target, chunks, vectors))
-            acl, newest = self._store.access_epoch(document_id)
-            if newest != target.acl_epoch:  # changed between the reading and the writing of the list
-                opened.index.set_access(document_id, hashed_readers(acl), hashed_denied(acl))
+            access = self._store.access_of(document_id)
+            if access.epoch != target.acl_epoch:  # changed between the reading and the writing of the list
+                _set_access(opened.index, document_id, access)
 
     def _weigh_anew(self, opened: OpenIndex, calibration: Calibration) -> None:
         present = set(opened.index.chunk_ids())  # the engine refuses the whole batch for one unknown id
@@ -226,6 +226,7 @@ def _point(
     sparse: SparseEncoder,
     average: float,
 ) -> Point:
+    acl = list_for(target.acl, target.sections, chunk.place)
     return Point(
         chunk_id=chunk.chunk_id,
         document_id=target.document_id,
@@ -235,8 +236,8 @@ def _point(
         language=target.language,
         tags=target.tags,
         modified_at=target.modified_at,
-        readers=hashed_readers(target.acl),
-        denied=hashed_denied(target.acl),
+        readers=hashed_readers(acl),
+        denied=hashed_denied(acl),
         dense=vector,
         sparse=sparse.encode_document(chunk.text, language=chunk.language, average_length=average),
     )
@@ -247,10 +248,16 @@ def _upsert(index: VectorIndex, points: Sequence[Point]) -> None:
         index.upsert(batch)
 
 
-def _setting_access(
-    document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]
-) -> Callable[[VectorIndex], None]:
-    return lambda index: index.set_access(document_id, readers, denied)
+def _set_access(index: VectorIndex, document_id: DocumentId, access: DocumentAccess) -> None:
+    if not access.parts:
+        index.set_access(document_id, hashed_readers(access.acl), hashed_denied(access.acl))
+        return
+    alike: dict[Acl, list[ChunkId]] = {}
+    for chunk_id, acl in access.parts.items():
+        alike.setdefault(acl, []).append(chunk_id)
+    for acl, chunk_ids in alike.items():
+        for batch in _batches(chunk_ids, _BATCH):
+            index.set_access(document_id, hashed_readers(acl), hashed_denied(acl), only=batch)
 
 
 def _recalibrated(in_use: Calibration, measured: Calibration) -> tuple[Calibration, bool]:

@@ -184,6 +184,7 @@ def assemble(draft: Draft, media_type: str, beat: Callable[[], None] = lambda: N
         modified_at=draft.modified_at,
         warnings=warnings,
         metadata={key: value for key, raw in draft.metadata.items() if (value := clean_line(raw))},
+        labels=draft.labels,
     )
 
 

@@ -42,13 +42,15 @@ from retrieval.corpus import (
     document_id_for,
     found_key,
     indexed_text,
+    pushed_key,
     text_key,
 )
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Lease
 from retrieval.ports import BlobStore, SparseEncoder
+from retrieval.sections import place_of
 
-PARSER_RECIPE = "parsers-v2"
+PARSER_RECIPE = "parsers-v3"
 """Part of a version's id: raise it when parsers read the same bytes differently."""
 
 _EMBED_BATCH = 32
@@ -129,6 +131,8 @@ class Pipeline:
         if lease.job.parameters.get(ACCESS_ONLY):
             self._indexer.apply_access({document.id, *self._store.stale_family(document.id)})
             return
+        if document.live_version_id is not None:  # a narrower list holds, even if its text cannot be read
+            self._indexer.apply_access(self._store.stale_family(document.id))
         content = self._fetch(document)
         hashed = content_hash(content)
         version_id = self._store.reading_id(lease, content_hash=hashed, recipe=self._settings.recipe)
@@ -204,9 +208,8 @@ class Pipeline:
 
     def _clear_away(self, document: Document) -> None:
         """Drop what is left of a deleted document. Those found inside it have jobs of their own for that."""
+        self._blobs.delete(pushed_key(document.id) if document.parent_id is None else found_key(document.id))
         self._indexer.remove(self._store.chunk_ids(document.id))
-        if document.parent_id is not None:
-            self._blobs.delete(found_key(document.id))
 
     def _fetch(self, document: Document) -> bytes:
         if document.parent_id is not None:
@@ -314,7 +317,8 @@ class Pipeline:
 def _indexable(version: StagedVersion, chunk: StagedChunk) -> IndexableChunk:
     draft = chunk.draft
     text = indexed_text(version.document.title, draft.heading_path, draft.context, draft.text)
-    return IndexableChunk(chunk.chunk_id, version.document_id, text, version.document.language)
+    place = place_of(draft.heading_path, draft.section_paths)
+    return IndexableChunk(chunk.chunk_id, version.document_id, text, version.document.language, place)
 
 
 def _pack(document: ParsedDocument) -> bytes:

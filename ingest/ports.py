@@ -24,7 +24,9 @@ from retrieval.corpus import (
 from retrieval.errors import RefdeskError
 from retrieval.indexes import Calibration
 from retrieval.jobs import Lease
+from retrieval.labels import Label, Labelled, LabelOrigin
 from retrieval.ports import BlobStore
+from retrieval.sections import Place, SectionRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class ListedDocument:
         fingerprint: Changes whenever the content may have changed; compared for equality only.
         acl: Who may read it, None when the source does not say (the source's default applies).
         superseded_by: External id of the document that replaces this one, empty when current.
+        labels: What the source states of the document; labels that others have set stay beside them.
     """
 
     external_id: str
@@ -47,6 +50,7 @@ class ListedDocument:
     acl: Acl | None = None
     tags: tuple[str, ...] = ()
     superseded_by: str = ""
+    labels: tuple[Label, ...] = ()
 
 
 class Connector(Protocol):
@@ -147,8 +151,11 @@ class Known:
 
     Attributes:
         acl_is_manual: A person set the access list; the source's own one no longer counts.
+        acl_is_late: Its list waits for a text, although the one of this fingerprint is live.
         deleted_at: Since when it has a tombstone; listing it again revives it.
         needs_retry: It failed for a reason that may have passed.
+        labelled: Its labels with their origins, deleted or not.
+        modified_at: When the source last changed it.
     """
 
     document_id: DocumentId
@@ -162,11 +169,37 @@ class Known:
     acl_is_manual: bool
     deleted_at: datetime | None
     needs_retry: bool
+    labelled: tuple[Labelled, ...]
+    modified_at: datetime
+    acl_is_late: bool = False
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Its labels, wherever they come from."""
+        return self.labels_of(*LabelOrigin)
+
+    def labels_of(self, *origins: LabelOrigin) -> frozenset[Label]:
+        """Its labels of some origins."""
+        return frozenset(each.label for each in self.labelled if each.origin in origins)
 
     @property
     def is_deleted(self) -> bool:
         """Whether it has a tombstone."""
         return self.deleted_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StatedAcl:
+    """An access list that a listing states for a document.
+
+    Attributes:
+        fingerprint: Of the text that the listing speaks of: a list that comes with a newer one than the
+            catalogue knows is meant for that.
+    """
+
+    document_id: DocumentId
+    acl: Acl
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +259,13 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class IndexableChunk:
-    """A live chunk with the fields that its index point needs."""
+    """A live chunk with the fields that its index point needs; `place` says which section rules are over it."""
 
     chunk_id: ChunkId
     document_id: DocumentId
     text: str
     language: str
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +273,7 @@ class IndexTarget:
     """The document fields that stand on each of its points.
 
     Attributes:
-        acl_epoch: How often the access list has changed, read together with it.
+        acl_epoch: How often the access list or the section rules have changed, read together with them.
     """
 
     document_id: DocumentId
@@ -251,7 +285,23 @@ class IndexTarget:
     tags: tuple[str, ...]
     modified_at: datetime
     acl: Acl
+    sections: tuple[SectionRule, ...]
     acl_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAccess:
+    """Who may read a document's points.
+
+    Attributes:
+        acl: The document's list.
+        parts: Of a document with section rules the list of each chunk, replaced versions' too; else empty.
+        epoch: How often list and rules have changed, read together with them.
+    """
+
+    acl: Acl
+    parts: Mapping[ChunkId, Acl]
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +384,30 @@ class DocumentStore(Protocol):
         """
         ...
 
-    def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
-        """Record that a sync ended, and how. One of a part of the source does not make it fresh."""
+    def update_access(self, stated: Sequence[StatedAcl]) -> list[DocumentId]:
+        """Put access lists in force, and nothing else; those that a person set stay.
+
+        Returns:
+            Documents whose list in force has changed, those found inside them included.
+        """
+        ...
+
+    def now(self) -> datetime:
+        """The time that the catalogue goes by."""
+        ...
+
+    def note_sync(
+        self, source_id: SourceId, *, error: IngestError | None, whole: bool, listed_at: datetime
+    ) -> None:
+        """Record that a sync ended, and how. One of a part of the source does not make it fresh.
+
+        Args:
+            listed_at: When its listing began: so old are the permission data that it brought.
+        """
+        ...
+
+    def note_refresh(self, source_id: SourceId, *, error: IngestError | None, listed_at: datetime) -> None:
+        """Record that a refresh of a source's permission data ended, and how; `listed_at` as for `note_sync`."""
         ...
 
     def document(self, document_id: DocumentId) -> Document:
@@ -442,8 +514,8 @@ class DocumentStore(Protocol):
         """Documents whose access list changed without the index having confirmed it."""
         ...
 
-    def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
-        """A document's access list and the number of times it has changed."""
+    def access_of(self, document_id: DocumentId) -> DocumentAccess:
+        """Who may read a document and its parts, as committed now."""
         ...
 
     def confirm_access(self, document_id: DocumentId, epoch: int) -> None:

@@ -26,6 +26,7 @@ from ingest.errors import (
     TooLargeError,
     UnsupportedTypeError,
 )
+from retrieval.labels import labels_named
 
 MAX_TEXT_CHARACTERS: Final = 2_000_000
 _MAX_LINE_CHARACTERS: Final = 1_000
@@ -67,9 +68,11 @@ def encode_extraction(extraction: Extraction) -> bytes:
         "modified_at": document.modified_at.isoformat() if document.modified_at else None,
         "warnings": document.warnings,
         "metadata": document.metadata,
+        "labels": document.labels,
         "members": [[f.name, f.size_bytes, f.error_code, f.error_message[:300]] for f in extraction.found],
         "chunks": [
-            [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens] for c in extraction.chunks
+            [c.start, c.end, c.heading_path, c.page, c.context, c.n_tokens, c.section_paths]
+            for c in extraction.chunks
         ],
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -111,6 +114,7 @@ def _extraction(answer: dict[str, Any]) -> Extraction:
         metadata={
             _matching(_CODE, key): _line(value) for key, value in list(answer["metadata"].items())[:20]
         },
+        labels=labels_named(map(_line, answer.get("labels", []))),
     )
     if document.modified_at is not None and document.modified_at.tzinfo is None:
         raise ValueError("a date without a zone")
@@ -159,7 +163,7 @@ def _blocks(rows: list[list[Any]], text: str) -> tuple[Block, ...]:
 
 
 def _chunk(position: int, fields: list[Any], text: str) -> ChunkDraft:
-    start, end, heading_path, page, context, n_tokens = fields
+    start, end, heading_path, page, context, n_tokens, section_paths = fields
     _check_counts(start, end, n_tokens)
     if not start < end <= len(text):
         raise ValueError("a chunk out of place")
@@ -172,6 +176,7 @@ def _chunk(position: int, fields: list[Any], text: str) -> ChunkDraft:
         page=_page(page),
         context=_line(context, MAX_TEXT_CHARACTERS),
         n_tokens=n_tokens,
+        section_paths=tuple(tuple(_line(heading) for heading in path) for path in section_paths),
     )
 
 

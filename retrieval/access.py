@@ -14,7 +14,7 @@ This module does no I/O, logs nothing and reads no clock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NewType
 
@@ -37,12 +37,17 @@ class Principal:
         groups: Ids of the groups the user belongs to now, nested ones resolved, without `EVERYONE`.
         scopes: What the credential may be used for, for example `search` or `documents:write`.
         acted_by: Whose service key asks on this user's behalf; empty when the user itself asks.
+        aliases: Other ids that are linked to the user: what is theirs is the user's too.
+        deny_only: Groups that the user may or may not be in, because nobody listed their members for certain.
+            They count where a list denies, and nowhere else.
     """
 
     user_id: UserId
     groups: frozenset[PrincipalId] = frozenset()
     scopes: frozenset[str] = frozenset()
     acted_by: UserId = UserId("")
+    aliases: frozenset[UserId] = frozenset()
+    deny_only: frozenset[PrincipalId] = frozenset()
 
     @property
     def acting_for(self) -> bool:
@@ -50,9 +55,19 @@ class Principal:
         return bool(self.acted_by)
 
     @property
-    def ids(self) -> frozenset[PrincipalId]:
-        """Every principal id that an access list may name to reach this principal."""
-        return self.groups | {user_principal(self.user_id), EVERYONE}
+    def user_ids(self) -> frozenset[UserId]:
+        """Every user id that is this user's: owners are compared with these."""
+        return self.aliases | {self.user_id}
+
+    @property
+    def allow_ids(self) -> frozenset[PrincipalId]:
+        """Every principal id that an access list may name to let this principal in."""
+        return self.groups | {EVERYONE, *(user_principal(user_id) for user_id in self.user_ids)}
+
+    @property
+    def deny_ids(self) -> frozenset[PrincipalId]:
+        """Every principal id that an access list may name to shut this principal out: never fewer."""
+        return self.allow_ids | self.deny_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +90,29 @@ class AccessFilter:
     """The index condition for one principal. Made by `filter_for` only; there is no "everything" value.
 
     Attributes:
-        principals: Hashes of the principal's ids: a point is visible when its `readers` contain one of
-            them and its `denied` contain none.
+        allow: Hashes of `Principal.allow_ids`: a visible point's `readers` contain one of them.
+        deny: Hashes of `Principal.deny_ids`: a visible point's `denied` contain none of them.
+        outdated: Ids of sources of which nothing is visible, as their permission data are too old.
+        owners: Hashes of a previewer's own ids, one of which the `readers` have to contain besides; empty
+            where nobody previews.
     """
 
-    principals: frozenset[int] = field(repr=False)
+    allow: frozenset[int] = field(repr=False)
+    deny: frozenset[int] = field(repr=False)
+    outdated: frozenset[str] = frozenset()
+    owners: frozenset[int] = field(default=frozenset(), repr=False)
 
-    def admits(self, readers: Iterable[int], denied: Iterable[int]) -> bool:
+    def admits(self, readers: Collection[int], denied: Iterable[int], source_id: str = "") -> bool:
         """Whether a point with these hashed lists passes; what an index adapter has to implement."""
-        return not self.principals.isdisjoint(readers) and self.principals.isdisjoint(denied)
+        is_owned = not self.owners or not self.owners.isdisjoint(readers)
+        is_named = not self.allow.isdisjoint(readers) and self.deny.isdisjoint(denied)
+        return is_named and is_owned and source_id not in self.outdated
+
+
+def source_of(group: PrincipalId) -> str:
+    """What qualifies a group's id: the part before the first "/"; empty for a group of the directory itself."""
+    qualifier, slash, _ = group.removeprefix("group:").partition("/")
+    return qualifier if slash else ""
 
 
 def user_principal(user_id: UserId) -> PrincipalId:
@@ -93,10 +122,9 @@ def user_principal(user_id: UserId) -> PrincipalId:
 
 def permits(acl: Acl, principal: Principal) -> bool:
     """Whether the principal may read a document with this access list."""
-    ids = principal.ids
-    if not ids.isdisjoint(acl.deny):
+    if not principal.deny_ids.isdisjoint(acl.deny):
         return False
-    return acl.owner == principal.user_id or not ids.isdisjoint(acl.allow)
+    return acl.owner in principal.user_ids or not principal.allow_ids.isdisjoint(acl.allow)
 
 
 def narrowed(acl: Acl, bound: Acl) -> Acl:
@@ -125,9 +153,30 @@ def common(acl: Acl, other: Acl) -> Acl:
     return Acl(acl.owner, allow, denied)
 
 
-def filter_for(principal: Principal) -> AccessFilter:
-    """The same rule as `permits`, as a condition that an index can evaluate."""
-    return AccessFilter(frozenset(hash_principal(principal_id) for principal_id in principal.ids))
+def owns(acl: Acl, principal: Principal) -> bool:
+    """Whether the principal owns what has this access list, a document or a part of one, and may read it."""
+    return acl.owner in principal.user_ids and permits(acl, principal)
+
+
+def filter_for(
+    principal: Principal, *, outdated: Collection[str], previewer: Principal | None = None
+) -> AccessFilter:
+    """The same rule as `permits`, as a condition that an index can evaluate.
+
+    Args:
+        principal: Who reads.
+        outdated: Ids of sources whose permission data are too old for anything of them to be read.
+        previewer: Who looks at what the principal would find among the documents that this one owns: at most
+            these pass, and some of others that name the previewer; `owns` sees to the rest.
+    """
+    allow = frozenset(map(hash_principal, principal.allow_ids))
+    own = () if previewer is None else map(user_principal, previewer.user_ids)
+    return AccessFilter(
+        allow,
+        allow | set(map(hash_principal, principal.deny_only)),
+        frozenset(outdated),
+        frozenset(map(hash_principal, own)),
+    )
 
 
 def hash_principal(principal_id: PrincipalId) -> int:

@@ -36,6 +36,11 @@ _PART_OF_FIELD = {
     "heir": SUBJECT,
     "allow": SUBJECT,
     "deny": SUBJECT,
+    "subject": SUBJECT,
+    "members": SUBJECT,
+    "add": SUBJECT,
+    "remove": SUBJECT,
+    "sections": SUBJECT,
 }
 """Fields of a record that may name a person, and the part that each belongs to; every other one is impersonal."""
 

@@ -10,11 +10,13 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, NewType
 
 from retrieval.access import Acl
+from retrieval.labels import Label, Labelled
+from retrieval.sections import SectionRule
 
 SourceId = NewType("SourceId", str)
 DocumentId = NewType("DocumentId", str)
@@ -70,6 +72,8 @@ class Passage:
         page: Page or slide number from 1, None where the format has none.
         context: What the passage needs to be understood but does not contain, for example a table's
             header row; empty otherwise. Indexed with the text, never quoted.
+        acl: Who may read the passage: the document's list, narrowed by every section rule over it.
+        labels: Of the document, as committed when the passage was read.
     """
 
     chunk_id: ChunkId
@@ -93,6 +97,7 @@ class Passage:
     modified_at: datetime
     superseded_by: DocumentId | None
     acl: Acl
+    labels: frozenset[Label] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +109,27 @@ class SourceKind:
             machine, an `address`, or `nothing`.
         is_read: Whether the desk reads it by itself, so that it can be synced. Adding or re-pointing such a
             source is for administrators: the desk may be able to read what the caller is not.
+        acl_every_s: Seconds between refreshes of its permission data alone, for a new source; None for none.
+        acl_max_age_s: Age of its permission data over which a new source's documents are shown to nobody;
+            None where the lists lie with the desk itself, or with what is read once and does not change.
     """
 
     name: str
     location: Literal["path", "address", "nothing"]
     is_read: bool = True
+    acl_every_s: int | None = None
+    acl_max_age_s: int | None = None
 
+
+_HOUR_S, _WEEK_S = 3600, 7 * 86_400
 
 SOURCE_KINDS: Mapping[str, SourceKind] = {
     kind.name: kind
     for kind in (
-        SourceKind("folder", "path"),
+        SourceKind("folder", "path", acl_every_s=_HOUR_S, acl_max_age_s=_WEEK_S),
         SourceKind("push", "nothing", is_read=False),
         SourceKind("web", "address"),
-        SourceKind("git", "address"),
+        SourceKind("git", "address", acl_every_s=_HOUR_S, acl_max_age_s=_WEEK_S),
         SourceKind("s3", "address"),
         SourceKind("mail", "address"),
         SourceKind("slack_export", "path"),
@@ -125,6 +137,18 @@ SOURCE_KINDS: Mapping[str, SourceKind] = {
     )
 }
 """Every kind by its name; another one is a line here and a line in `workers.wiring`."""
+
+
+class AclAge(StrEnum):
+    """How old a source's permission data are, against the age that is accepted."""
+
+    CURRENT = "current"
+    AGEING = "ageing"
+    OUTDATED = "outdated"
+
+
+_AGEING_FROM = 0.8
+"""Share of the accepted age from which on there is a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +165,14 @@ class Source:
         next_sync_at: When the schedule syncs next.
         paused_at: Since when syncing and indexing of the source are held, None when they are not.
         removed_at: Since when it is no more; only work that tidies up after it still sees it.
+        acl_every_s: Seconds between refreshes of the permission data alone, None for none.
+        acl_max_age_s: Age of the permission data over which its documents are shown to nobody, seconds; None
+            for any.
+        acl_confirmed_at: When the last listing began that ended well and whose access lists count; None
+            before the first.
+        next_acl_at: When the schedule refreshes the permission data next.
+        acl_error_code: Why the last refresh failed, empty when it did not.
+        labels: Labels that each of its documents has.
     """
 
     id: SourceId
@@ -158,6 +190,12 @@ class Source:
     next_sync_at: datetime | None = None
     paused_at: datetime | None = None
     removed_at: datetime | None = None
+    acl_every_s: int | None = None
+    acl_max_age_s: int | None = None
+    acl_confirmed_at: datetime | None = None
+    next_acl_at: datetime | None = None
+    acl_error_code: str = ""
+    labels: frozenset[Label] = frozenset()
 
     @property
     def is_read(self) -> bool:
@@ -167,6 +205,26 @@ class Source:
     def age_s(self, now: datetime) -> float | None:
         """Seconds since the last good sync of the whole source, None before the first one."""
         return None if self.synced_at is None else max((now - self.synced_at).total_seconds(), 0.0)
+
+    def acl_age_s(self, now: datetime) -> float | None:
+        """Seconds since the access lists were last confirmed in full, None before the first time."""
+        since = self.acl_confirmed_at
+        return None if since is None else max((now - since).total_seconds(), 0.0)
+
+    @property
+    def acl_valid_until(self) -> datetime | None:
+        """From when on nobody is shown its documents; None for never."""
+        return acl_valid_until(self.acl_confirmed_at or self.created_at, self.acl_max_age_s)
+
+    def acl_state(self, now: datetime) -> AclAge:
+        """Whether its permission data may be gone by, and whether they soon may not."""
+        ends_at = self.acl_valid_until
+        if ends_at is None or self.acl_max_age_s is None:
+            return AclAge.CURRENT
+        if ends_at <= now:
+            return AclAge.OUTDATED
+        age_s = self.acl_max_age_s - (ends_at - now).total_seconds()
+        return AclAge.AGEING if age_s >= _AGEING_FROM * self.acl_max_age_s else AclAge.CURRENT
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether its documents may be older than the owner accepts."""
@@ -188,6 +246,8 @@ class Document:
         live_version: Number of the version that readers see, None before the first one.
         superseded_by: External id of the document that replaces this one, empty when it is current.
         parent_id: The document that this one was found in (a mail's attachment, an archive's file).
+        labelled: Its labels with their origins, in order.
+        sections: Who may read parts of it, of those whom `acl` lets in.
     """
 
     id: DocumentId
@@ -216,11 +276,23 @@ class Document:
     updated_at: datetime
     deleted_at: datetime | None
     parent_id: DocumentId | None = None
+    labelled: tuple[Labelled, ...] = ()
+    sections: tuple[SectionRule, ...] = ()
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Its labels, wherever they come from."""
+        return frozenset(each.label for each in self.labelled)
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One reading of a document: which bytes, when, by whom and why."""
+    """One reading of a document: which bytes, when, by whom and why.
+
+    Attributes:
+        content_hash: Empty for those who may read only parts: it would let them try out what the rest says.
+        n_chunks: Passages; None for those who may read only parts.
+    """
 
     id: VersionId
     document_id: DocumentId
@@ -228,12 +300,17 @@ class Version:
     content_hash: str
     media_type: str
     size_bytes: int
-    n_chunks: int
+    n_chunks: int | None
     reason: str
     requested_by: str
     created_at: datetime
     live_at: datetime | None
     replaced_at: datetime | None
+
+
+def acl_valid_until(confirmed_at: datetime, max_age_s: int | None) -> datetime | None:
+    """When permission data that were confirmed then stop to count; None where they may have any age."""
+    return None if max_age_s is None else confirmed_at + timedelta(seconds=max_age_s)
 
 
 def document_id_for(source_id: SourceId, external_id: str) -> DocumentId:

@@ -4,11 +4,16 @@ RefdeskError                     every error that Refdesk raises on purpose
   RetrievalError
     NotFoundError                absent, or hidden from the caller: the two look the same
     NotPermittedError            the caller's scopes do not cover the operation (never used for documents)
+    PartsOnlyError               the caller may read parts of the document, so not its whole text
     InvalidQueryError            the query or a filter cannot be understood
     ConflictError                the state does not allow the operation now
+      TakenError                 another user or group has this name
+    GroupsTooDeepError           a group would lie in more groups than are looked through
+    IdentityTakenError           another user has, or had, the id or mail address
     IndexUnavailableError        the index cannot answer; retry helps
     IndexMismatchError           the index was built by another embedder, chunker or sparse encoder
     IndexesChangedError          an index came up between writing and publishing; writing again helps
+    PermissionsOutdatedError     who may read a source's documents was last known too long ago
     CatalogueUnavailableError    the catalogue cannot answer; retry helps
     EmbedderUnavailableError     the embedder cannot answer; retry helps
     RerankerUnavailableError     the reranker cannot answer; search goes on without it
@@ -59,6 +64,15 @@ class NotPermittedError(RetrievalError):
     hint = "Ask an administrator for a key or role with the scope that is named."
 
 
+class PartsOnlyError(RetrievalError):
+    """The caller may know of the document, but may not read all of it."""
+
+    code = "parts_only"
+    hint = (
+        "GET /api/v1/documents/{id}/chunks gives what you may read of it; the rest is for its owner to share."
+    )
+
+
 class InvalidQueryError(RetrievalError):
     """The query or one of its filters cannot be understood."""
 
@@ -71,6 +85,24 @@ class ConflictError(RetrievalError):
 
     code = "conflict"
     hint = "Read the current state, then decide again."
+
+
+class GroupsTooDeepError(RetrievalError):
+    """The change would nest groups deeper than is allowed; nothing of it was done."""
+
+    code = "groups_too_deep"
+    hint = "Put the members into a group further out, or take a level out of the chain."
+
+
+class IdentityTakenError(RetrievalError):
+    """The id or mail address belongs to another user, or once did."""
+
+    code = "identity_taken"
+    hint = "Link it with `takeover` if everything that was granted to it is meant for the new user."
+
+
+class TakenError(ConflictError):
+    """Another user or group has the name that was asked for."""
 
 
 class IndexUnavailableError(RetrievalError):
@@ -94,6 +126,16 @@ class IndexesChangedError(RetrievalError):
     code = "indexes_changed"
     retryable = True
     hint = "Nothing to do: the document is written again."
+
+
+class PermissionsOutdatedError(RetrievalError):
+    """The permission data of the document's source are older than is allowed; only its owner is told so."""
+
+    code = "permissions_outdated"
+    retryable = True
+    hint = (
+        "It is shown again after the next refresh that ends well; see the source with `refdesk sources show`."
+    )
 
 
 class CatalogueUnavailableError(RetrievalError):

@@ -49,7 +49,8 @@ TASK_NAMES = {
 """Celery task by kind. The relay sends these names; a test checks them against the workers' registry."""
 
 ACCESS_ONLY = "access_only"
-"""Parameter of an index job: bring the access list into the index and touch nothing else."""
+"""Parameter of an index job: bring the access list into the index and touch nothing else. Of a sync job: put the
+access lists of the present listing in force, and nothing else."""
 
 FORCE = "force"
 """Parameter of an index job: parse and write again even when the bytes are the same."""

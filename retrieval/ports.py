@@ -36,7 +36,7 @@ class Point:
 
     Attributes:
         dense: Shape `(dimension,)`, float32, unit length.
-        readers: Hashed principals who may read the document (`access.hashed_readers`).
+        readers: Hashed principals who may read the chunk (`access.hashed_readers`).
         denied: Hashed principals who may not (`access.hashed_denied`).
     """
 
@@ -85,8 +85,23 @@ class VectorIndex(Protocol):
         """Remove points; unknown ids are ignored."""
         ...
 
-    def set_access(self, document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]) -> None:
-        """Replace the access lists of all points of a document, without touching vectors."""
+    def set_access(
+        self,
+        document_id: DocumentId,
+        readers: Sequence[int],
+        denied: Sequence[int],
+        *,
+        only: Collection[ChunkId] | None = None,
+    ) -> None:
+        """Replace the access lists of a document's points, without touching vectors.
+
+        Args:
+            document_id: The document.
+            readers: Hashed principals who may read (`access.hashed_readers`).
+            denied: Hashed principals who may not (`access.hashed_denied`).
+            only: Points to change, at most 500; None for all of the document. Unknown ids, and those of other
+                documents, are ignored.
+        """
         ...
 
     def set_sparse(self, vectors: Mapping[ChunkId, SparseVector]) -> None:
@@ -233,13 +248,22 @@ class CorpusReader(Protocol):
     def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
         """Chunks of current versions of live documents, with their access lists as committed now.
 
-        Ids of replaced versions, deleted documents or nothing at all are absent from the result.
+        Ids of replaced versions, deleted documents, documents of `outdated_sources` or nothing at all are
+        absent from the result.
 
         Access:
             Unchecked: callers apply `permits` to each passage before use.
 
         Raises:
             CatalogueUnavailableError: The catalogue did not answer; nothing may be shown then.
+        """
+        ...
+
+    def outdated_sources(self) -> frozenset[SourceId]:
+        """Sources whose permission data are older than is allowed now: nobody is shown their documents.
+
+        Raises:
+            CatalogueUnavailableError: The catalogue did not answer.
         """
         ...
 

@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from retrieval.access import Principal, filter_for, permits
+from retrieval.access import Principal, filter_for, owns, permits
 from retrieval.corpus import DocumentId, indexed_text
 from retrieval.errors import InvalidQueryError, RerankerUnavailableError
 from retrieval.fusion import dense_weight, fuse
 from retrieval.highlighting import highlight
 from retrieval.indexes import OpenIndex
+from retrieval.labels import may_be_prompted
 from retrieval.ports import CorpusReader, IndexQuery, Reranker
 from retrieval.query import Candidate, Hit, Query, SearchResult
 
 T = TypeVar("T")
+AnyHit = TypeVar("AnyHit", bound=Hit)
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +41,13 @@ class SearchSettings:
         depth: Candidates per leg before fusion.
         spare: Candidates fetched per hit wanted, since several chunks may be of one document.
         rerank_depth: Readable hits that a reranker reads.
+        hides_no_ai: Whether documents that may not enter a prompt are not found either.
     """
 
     depth: int = 200
     spare: int = 10
     rerank_depth: int = 50
+    hides_no_ai: bool = False
 
 
 class Search:
@@ -68,12 +72,16 @@ class Search:
         """Fingerprint of the reranker, empty without one."""
         return self._reranker.fingerprint if self._reranker else ""
 
-    def search(self, query: Query, principal: Principal) -> SearchResult:
+    def search(
+        self, query: Query, principal: Principal, *, previewer: Principal | None = None
+    ) -> SearchResult:
         """The best hits for a query.
 
         Args:
             query: What is searched.
-            principal: Who asks.
+            principal: Who asks, or as whom somebody previews.
+            previewer: Who previews; the search goes through the documents that this one owns and the
+                principal may read, and names no others.
 
         Returns:
             At most `query.limit` hits, best first; ties in order of chunk id. A reranker that fails is left
@@ -100,7 +108,7 @@ class Search:
         with self._answering() as opened:
             embedder, sparse = opened.encoders.embedder, opened.encoders.sparse
             request = IndexQuery(
-                access=filter_for(principal),
+                access=filter_for(principal, outdated=self._corpus.outdated_sources(), previewer=previewer),
                 dense=with_time("embed", lambda: embedder.embed_query(query.text)),
                 sparse=sparse.encode_query(query.text, languages=opened.record.calibration.languages),
                 depth=self._settings.depth,
@@ -110,11 +118,12 @@ class Search:
             for attempt in range(1, _ATTEMPTS + 1):
                 legs = with_time("index", partial(opened.index.search, request))
                 candidates = fuse(legs, dense_weight(legs, embedder.languages))[:n_candidates]
-                readable, was_replaced = with_time("check", partial(self._check, candidates, principal))
+                check = partial(self._check, principal=principal, previewer=previewer)
+                readable, was_replaced = with_time("check", partial(check, candidates))
                 if self._reranker is not None and (not was_replaced or attempt == _ATTEMPTS):
                     score = partial(self._scores, self._reranker, query.text, readable, degraded)
                     reordered = in_new_order(readable, with_time("rerank", score))
-                    readable, was_replaced = with_time("check", partial(self._check, reordered, principal))
+                    readable, was_replaced = with_time("check", partial(check, reordered))
                 if not was_replaced:
                     break
         hits = demote_superseded(_best_per_document(readable) if query.group_by_document else readable)
@@ -135,19 +144,28 @@ class Search:
             degraded.append(error.code)
             return ()
 
-    def _check(self, candidates: Sequence[Candidate], principal: Principal) -> tuple[list[Hit], bool]:
-        """Candidates that are live and readable now, and whether any has just been replaced."""
+    def _check(
+        self, candidates: Sequence[Candidate], principal: Principal, previewer: Principal | None
+    ) -> tuple[list[Hit], bool]:
+        """Candidates that are live and may be shown now, and whether any has just been replaced."""
         passages = self._corpus.passages(candidate.chunk_id for candidate in candidates)
         hits = [
             Hit(passages[candidate.chunk_id], candidate.score, contributions=candidate.contributions)
             for candidate in candidates
-            if candidate.chunk_id in passages and permits(passages[candidate.chunk_id].acl, principal)
+            if candidate.chunk_id in passages
+            and permits(passages[candidate.chunk_id].acl, principal)
+            and (previewer is None or owns(passages[candidate.chunk_id].acl, previewer))
         ]
         successors = {hit.passage.superseded_by for hit in hits if hit.passage.superseded_by is not None}
         shown = self._corpus.readable(successors, principal) if successors else frozenset()
-        hits = [_naming(hit, shown) for hit in hits]
+        if shown and previewer is not None:
+            shown &= self._corpus.readable(shown, previewer)
+        hits = [_naming(hit, shown) for hit in hits if self._is_found(hit)]
         hits.sort(key=lambda hit: (-hit.score, hit.passage.chunk_id))
         return hits, len(passages) < len(candidates)
+
+    def _is_found(self, hit: Hit) -> bool:
+        return not self._settings.hides_no_ai or may_be_prompted(hit.passage.labels)
 
 
 class _Stopwatch:
@@ -205,7 +223,7 @@ def _best_per_document(hits: Iterable[Hit]) -> list[Hit]:
     return list(best.values())
 
 
-def demote_superseded(hits: Sequence[Hit]) -> list[Hit]:
+def demote_superseded(hits: Sequence[AnyHit]) -> list[AnyHit]:
     """The hits in order, but a superseded document's after those of the document that replaces it.
 
     A superseded document whose successor is not among the hits keeps its place: it may be all there is.
@@ -218,7 +236,7 @@ def demote_superseded(hits: Sequence[Hit]) -> list[Hit]:
     }
     last_of = {hit.passage.document_id: rank for rank, hit in enumerate(hits)}
 
-    def place(ranked: tuple[int, Hit]) -> tuple[float, int]:
+    def place(ranked: tuple[int, AnyHit]) -> tuple[float, int]:
         rank, hit = ranked
         successor = outdated.get(hit.passage.document_id)
         return (rank, 0) if successor is None else (max(rank, last_of[successor]), 1)

@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     audit_groups: str = Field(
         "", description="Groups whose members may read the audit trail, separated by commas: `group:audit`."
     )
+    preview_groups: str = Field(
+        "",
+        description="Groups whose members, where they are administrators too, may preview everything that a user "
+        "would find, separated by commas.",
+    )
     audit_days: int = Field(
         365,
         ge=183,
@@ -131,6 +136,17 @@ class Settings(BaseSettings):
     )
     oidc_groups_claim: str = Field(
         "", description="Claim that lists a user's groups; empty: the directory's groups are the only ones."
+    )
+    scim_name: str = Field(
+        "scim",
+        pattern=r"^[A-Za-z0-9._-]{1,50}$",
+        description="Name that stands for the provisioning system in ids of its groups: `group:scim/Sales`.",
+    )
+    scim_subject: Literal["", "externalId", "userName"] = Field(
+        "", description="SCIM attribute that is the provider's subject of the same user; empty: none is."
+    )
+    scim_mails: bool = Field(
+        False, description="Whether SCIM's addresses stand for their users in access lists of sources."
     )
     oidc_ca_file: Path | None = Field(
         None, description="PEM file of the authority behind the provider's certificate; empty: the system's."
@@ -254,6 +270,13 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer key for the vLLM server.")
     answer_time_s: float = Field(60.0, gt=0, description="Longest time for one generated answer, seconds.")
     context_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    retention: str = Field(
+        "",
+        description="Classes of retention and their periods in days: `minutes=90d,contracts=3650d`.",
+    )
+    no_ai_search: Literal["shown", "hidden"] = Field(
+        "shown", description="Whether search finds documents with the label `no-ai`, which enter no prompt."
+    )
     tokens_per_day: int | None = Field(
         None,
         ge=1,

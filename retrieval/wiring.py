@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +24,10 @@ from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.resting_reranker import RestingReranker
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
+from retrieval.adapters.sql.visibility import Presence
 from retrieval.errors import AlreadyRunningError
 from retrieval.indexes import Encoders, OpenIndexes
+from retrieval.labels import retention_from
 from retrieval.ports import BlobStore, Embedder, Reranker, SparseEncoder, VectorIndex
 from retrieval.settings import InvalidSettingsError, Settings
 
@@ -97,6 +99,18 @@ def indexes_of(settings: Settings, database: Database, encoders: Sequence[Encode
         discard=partial(discard_index, settings),
         encoders=encoders,
     )
+
+
+def presence_of(settings: Settings, clock: Callable[[], datetime]) -> Presence:
+    """What decides whether a document is there: the classes of retention in the settings, by this clock.
+
+    Raises:
+        InvalidSettingsError: The classes cannot be understood.
+    """
+    try:
+        return Presence(retention_from(settings.retention), clock)
+    except ValueError as error:
+        raise InvalidSettingsError(f"retention: {error}") from error
 
 
 @contextmanager

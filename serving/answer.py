@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NewType
 
 from retrieval.access import Principal
 from retrieval.query import Hit, SearchFilters
+
+Promptable = NewType("Promptable", Hit)
+"""A hit that may enter a prompt. Only `serving.admission` makes one, from hits that it has looked at just now."""
 
 
 class ReasoningEffort(StrEnum):
@@ -28,9 +31,9 @@ class AnswerMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One earlier message of the conversation."""
+    """One earlier message of the conversation, of its asker: an answer of before is never handed to a model."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user"]
     text: str
 
 
@@ -53,7 +56,7 @@ class Source:
     """One numbered passage of a context. `marker` counts from 1 and appears as `[1]` in answers."""
 
     marker: int
-    hit: Hit
+    hit: Promptable
 
     @property
     def text(self) -> str:
@@ -90,7 +93,7 @@ class Window:
         passage_words: The same for the whole passage.
     """
 
-    hit: Hit
+    hit: Promptable
     start: int
     end: int
     words: float
@@ -190,6 +193,7 @@ class Answer:
         references: The hits that were considered, best first.
         fallback_reason: Code of the generator error when extracts stand in for the model, else empty.
         usage: Token counts as the model server told them; empty where it was not asked or told none.
+        n_withheld: Passages among the best ones, readable to the asker, that a label kept out of the answer.
     """
 
     text: str
@@ -201,6 +205,7 @@ class Answer:
     conflicts: tuple[str, ...] = ()
     fallback_reason: str = ""
     usage: Mapping[str, int] = field(default_factory=dict)
+    n_withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)

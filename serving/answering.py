@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from retrieval.access import permits
 from retrieval.adapters.sql.audit import SqlAudit
 from retrieval.errors import CatalogueUnavailableError
 from retrieval.ports import CorpusReader, Embedder, SparseEncoder
-from retrieval.query import Hit, Query
-from retrieval.search import Search, demote_superseded
+from retrieval.query import Hit, Query, SearchResult
+from retrieval.search import MAX_LIMIT, Search, demote_superseded
+from serving.admission import Admitted, admit
 from serving.answer import (
     Answer,
     Answered,
@@ -80,6 +80,7 @@ class _Draft:
     info: GeneratorInfo
     index: str
     began: float
+    n_withheld: int = 0
     sentences: list[str] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -141,15 +142,15 @@ class Answering:
             AuditUnavailableError: The record could not be written; nothing was answered.
 
         Access:
-            Passages come from a filtered and checked search; those cited are checked once more before the
-            answer is given. What entered the prompt is on record before the model sees it and before anything
-            leaves; what was streamed is withdrawn when the outcome cannot be put on record.
+            Passages come from a filtered and checked search, and pass `admit` before anything is made of them;
+            those cited pass it once more before the answer is given. What entered the prompt is on record before
+            the model sees it and before anything leaves; what was streamed is withdrawn when the outcome cannot be
+            put on record.
         """
         steps: list[Step] = []
         started = began = time.perf_counter()
-        query = Query(question.text, _CANDIDATES, question.filters, group_by_document=False)
-        found = self._search.search(query, question.principal)
-        hits = found.hits
+        found, admitted = self._find(question)
+        hits = admitted.hits
         steps.append(_step("retrieve", began, ", ".join([f"{len(hits)} passages", *found.degraded])))
         began = time.perf_counter()
         evidence = judge(
@@ -168,7 +169,9 @@ class Answering:
         sufficient = is_sufficient(question.text, evidence)
         steps.append(_step("judge", began, "sufficient" if sufficient else "insufficient"))
         generator = self._choose(question)
-        draft = _Draft(context, evidence, generator.info, found.index, started, steps=steps)
+        draft = _Draft(
+            context, evidence, generator.info, found.index, started, admitted.n_withheld, steps=steps
+        )
         references = ReferencesFound(tuple(source.hit for source in context.sources))
         if not sufficient:
             ending = list(self._conclude(question, draft))  # on record before anything leaves
@@ -184,6 +187,20 @@ class Answering:
             if draft.sentences:
                 yield TextWithdrawn(error.code)
             raise
+
+    def _find(self, question: Question) -> tuple[SearchResult, Admitted]:
+        """The best passages that may enter a prompt; more are looked at where labels keep some of them out."""
+
+        def find(limit: int) -> tuple[SearchResult, Admitted]:
+            query = Query(question.text, limit, question.filters, group_by_document=False)
+            found = self._search.search(query, question.principal)
+            return found, admit(found.hits, question.principal, self._corpus)
+
+        found, admitted = find(_CANDIDATES)
+        if not admitted.n_withheld:
+            return found, admitted
+        found, more = find(MAX_LIMIT)
+        return found, Admitted(more.hits[:_CANDIDATES], admitted.n_withheld)
 
     def _terms(self, text: str) -> frozenset[int]:
         return frozenset(self._sparse.encode_query(text).indices)
@@ -278,13 +295,14 @@ class Answering:
             steps=tuple(draft.steps),
             fallback_reason=draft.fallback_reason,
             usage=draft.usage.counts,
+            n_withheld=draft.n_withheld,
         )
         self._append("answer", question, _outcome(answer, draft))
         yield Answered(answer)
 
     def _still_readable(self, question: Question, context: Context) -> set[str]:
-        passages = self._corpus.passages(hit.passage.chunk_id for hit in _hits(context))
-        return {id_ for id_, passage in passages.items() if permits(passage.acl, question.principal)}
+        admitted = admit(_hits(context), question.principal, self._corpus)
+        return {hit.passage.chunk_id for hit in admitted.hits}
 
     def _record(self, question: Question, draft: _Draft) -> None:
         """Put on record what the model is about to see."""
@@ -372,6 +390,7 @@ def _outcome(answer: Answer, draft: _Draft) -> dict[str, object]:
         "fallback_reason": answer.fallback_reason,
         "cited": sorted({citation.hit.passage.chunk_id for citation in answer.citations}),
         "sources": sorted({hit.passage.source_id for hit in entered}),
+        "withheld": answer.n_withheld,
         "tokens": dict(answer.usage),
         "ms": round((time.perf_counter() - draft.began) * 1000),
     }
@@ -379,5 +398,6 @@ def _outcome(answer: Answer, draft: _Draft) -> dict[str, object]:
 
 def _cache_salt(question: Question) -> str:
     """Separates prefix caches of askers who may read different documents; tells nothing about them."""
-    readers = ",".join(sorted(question.principal.ids))
+    principal = question.principal
+    readers = "|".join(",".join(sorted(ids)) for ids in (principal.allow_ids, principal.deny_only))
     return hashlib.sha256(readers.encode()).hexdigest()[:32]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retrieval.query import Hit
-from serving.answer import Context, Source
+from serving.answer import Context, Promptable, Source
 
 _CHARS_PER_TOKEN = 3.5
 """A low estimate for gpt-oss's tokenizer on mixed European text, so that the budget holds."""
@@ -14,13 +13,13 @@ _PREFIX_TOKENS = 40
 """Marker, title, headings and date before each passage."""
 
 
-def assemble(hits: Sequence[Hit], *, budget_tokens: int, max_sources: int) -> Context:
+def assemble(hits: Sequence[Promptable], *, budget_tokens: int, max_sources: int) -> Context:
     """The passages to answer from: best first, no text twice, within the budget.
 
     Near-duplicates are told by equal text after white space is folded; of two, the better hit stays. A
     passage that does not fit is left out, smaller ones after it may still come in.
     """
-    chosen: list[Hit] = []
+    chosen: list[Promptable] = []
     seen: set[str] = set()
     left = budget_tokens
     for hit in hits:

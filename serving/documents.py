@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from retrieval.access import EVERYONE, Acl, Principal, PrincipalId, UserId, permits, user_principal
-from retrieval.adapters.sql.directory import Standing
+from retrieval.adapters.sql.expiry import Expiring, SqlExpiry
 from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.upkeep import PushedDocument, SqlUpkeep
 from retrieval.corpus import (
@@ -24,8 +24,10 @@ from retrieval.corpus import (
     pushed_key,
     text_key,
 )
-from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
+from retrieval.errors import ConflictError, InvalidQueryError, NotPermittedError
 from retrieval.jobs import Job
+from retrieval.labels import Keeping, Label
+from retrieval.sections import SectionRule, list_inside, reads_whole
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain
@@ -40,6 +42,8 @@ class Push:
     Attributes:
         content: Its bytes, never empty.
         acl: Access list; None leaves the present one, and gives a new document the source's default.
+        sections: Who may read parts of it; None leaves the present rules.
+        labels: What the source states of it; None leaves what it stated before.
         metadata: `tags`, `modified_at`, `superseded_by`; everything else becomes a tag `name:value`.
     """
 
@@ -49,18 +53,24 @@ class Push:
     title: str = ""
     url: str = ""
     acl: Acl | None = None
+    sections: tuple[SectionRule, ...] | None = None
     tags: tuple[str, ...] = ()
     modified_at: datetime | None = None
     superseded_by: str = ""
+    labels: tuple[Label, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AclChange:
-    """A new access list. `owner` None keeps the present owner."""
+    """A new access list. `owner` None keeps the present owner, `sections` None the present rules for parts.
+
+    A rule that comes as `Standing.ABSENT` is confirmed, though the live text may not have its heading.
+    """
 
     owner: UserId | None
     allow: frozenset[PrincipalId]
     deny: frozenset[PrincipalId]
+    sections: tuple[SectionRule, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,8 @@ class Rule:
     """One rule of `access.permits`, applied.
 
     Attributes:
-        rule: `deny`, `owner` or `allow`, in the order in which they are applied.
+        rule: `outdated` where the permission data of its source are too old, `deny`, `owner` or `allow`, in the
+            order in which they are applied.
         because: Principal ids through which it applies.
         decides: Whether this rule settles the question.
     """
@@ -103,6 +114,11 @@ class AccessExplanation:
     Attributes:
         is_known: Whether the directory knows the user and has not disabled it. Of others it knows no groups:
             what a token says of their groups counts once they ask.
+        principals: What lets the user in where a list names it, and shuts out where one denies it.
+        deny_only: Groups that only shut out: nobody knows for certain who is in them.
+        reads_whole: Whether the user may read every part of it.
+        sections: For those who manage the document its section rules, each with whether the user may read the
+            section; empty for everybody else.
     """
 
     user_id: UserId
@@ -110,7 +126,10 @@ class AccessExplanation:
     may_read: bool
     is_known: bool
     principals: tuple[PrincipalId, ...]
+    deny_only: tuple[PrincipalId, ...]
     rules: tuple[Rule, ...]
+    reads_whole: bool
+    sections: tuple[tuple[SectionRule, bool], ...] = ()
 
 
 class Documents:
@@ -120,7 +139,7 @@ class Documents:
         """Work on this desk's catalogue and blobs."""
         self._desk = desk
         self._upkeep = SqlUpkeep(desk.database, utc_now)
-        self._reindexing = SqlReindexing(desk.database, utc_now)
+        self._reindexing = SqlReindexing(desk.database, utc_now, desk.corpus.presence)
 
     def push(self, principal: Principal, push: Push, *, request_id: str) -> tuple[Document, Job]:
         """Accept a document for indexing; it and its job are committed on return.
@@ -149,6 +168,8 @@ class Documents:
             modified_at=push.modified_at or utc_now(),
             superseded_by=push.superseded_by,
             acl=push.acl,
+            sections=push.sections,
+            labels=push.labels,
         )
         job = self._upkeep.push(
             pushed,
@@ -218,20 +239,56 @@ class Documents:
         """Set a document's access list; it counts from the next request on. Raises as `delete`."""
         document = self._managed(principal, document_id)
         owner = document.acl.owner if acl.owner is None else acl.owner
-        body = {
+        body: dict[str, Any] = {
             "document_id": document.id,
             "owner": owner,
             "allow": sorted(acl.allow),
             "deny": sorted(acl.deny),
         }
+        if acl.sections is not None:
+            body["sections"] = [
+                {"heading": list(rule.heading), "allow": sorted(rule.allow), "deny": sorted(rule.deny)}
+                for rule in acl.sections
+            ]
         self._note("document.acl", principal, request_id, body)
         return self._upkeep.set_acl(
-            document.id, Acl(owner, acl.allow, acl.deny), requested_by=principal.user_id
+            document.id,
+            Acl(owner, acl.allow, acl.deny),
+            requested_by=principal.user_id,
+            sections=acl.sections,
         )
+
+    def set_labels(
+        self, principal: Principal, document_id: DocumentId, labels: Collection[Label], *, request_id: str
+    ) -> Document:
+        """Make these the labels that people set on a document, beside those of its source; raises as `delete`.
+
+        They count from the next request on. The record that comes back is the one of before with its new
+        labels: with them its period of retention may have ended.
+        """
+        document = self._managed(principal, document_id)
+        body = {"document_id": document.id, "labels": sorted(labels)}
+        self._note("document.labels", principal, request_id, body)
+        return replace(document, labelled=self._upkeep.set_labels(document.id, labels))
+
+    def keeping(self, document: Document) -> Keeping:
+        """How long a document is kept."""
+        return self._desk.corpus.presence.retention.keeping(document.labels, document.modified_at)
+
+    def expiring(self, principal: Principal, *, days: int, limit: int) -> tuple[list[Expiring], int | None]:
+        """Documents whose period of retention ends within some days, in the order in which they end.
+
+        Access:
+            Of those that the principal may read. Administrators are told how many others there are, everybody
+            else gets None for that.
+        """
+        expiry = SqlExpiry(self._desk.database, self._desk.corpus.presence)
+        found, n_others = expiry.due_within(principal, timedelta(days=days), limit=limit)
+        return found, n_others if is_admin(principal) else None
 
     def may_manage(self, principal: Principal, document: Document) -> bool:
         """Whether the principal may delete, re-index and share a document that it can see."""
-        return document.acl.owner == principal.user_id or is_admin(principal)
+        return document.acl.owner in principal.user_ids or is_admin(principal)
 
     def explanations(self, documents: Sequence[Document]) -> dict[DocumentId, Explanation]:
         """What there is to say about documents that are not well or not done yet.
@@ -248,9 +305,16 @@ class Documents:
         return {id_: explanation for id_, explanation in found.items() if explanation is not None}
 
     def history(self, principal: Principal, document_id: DocumentId) -> History:
-        """What happened to a document. Raises `NotFoundError` when it may not be read."""
+        """What happened to a document. Raises `NotFoundError` when it may not be read.
+
+        Access:
+            A job's progress counts passages, so it is left out for whoever may read only parts.
+        """
+        document = self._desk.corpus.document(principal, document_id)
         versions = self._desk.corpus.versions(principal, document_id)
         jobs = self._desk.jobs.jobs_of(document_id=document_id, limit=50)
+        if not reads_whole(document.acl, document.sections, principal):
+            jobs = [replace(job, done=0, total=0) for job in jobs]
         return History(tuple(versions), tuple(jobs))
 
     def text(self, principal: Principal, document_id: DocumentId) -> DocumentText:
@@ -258,9 +322,11 @@ class Documents:
 
         Raises:
             NotFoundError: The document does not exist or may not be read by the principal.
+            PermissionsOutdatedError: It is the principal's own, and its source's permission data are too old.
+            PartsOnlyError: Only parts of it may be read by the principal.
             ConflictError: It has no text yet.
         """
-        document = self._desk.corpus.document(principal, document_id)
+        document = self._desk.corpus.whole_document(principal, document_id)
         if document.live_version_id is None:
             raise ConflictError("the document has not been indexed yet")
         packed = json.loads(gzip.decompress(self._desk.blobs.get(text_key(document.live_version_id))))
@@ -278,16 +344,22 @@ class Documents:
             NotFoundError: The document does not exist or the principal may not know of it.
             NotPermittedError: The question is about somebody else, and the document is not the asker's.
         """
-        asks_about_self = user_id == principal.user_id
+        asks_about_self = user_id in principal.user_ids
         document = (
             self._readable(principal, document_id)
             if asks_about_self
             else self._managed(principal, document_id)
         )
         if asks_about_self:
-            return _explain(document, principal, Standing(True, False, principal.groups))
-        standing = self._desk.directory.standing_of(user_id)
-        return _explain(document, Principal(user_id, standing.groups), standing)
+            known, disabled, who = True, False, principal
+        else:
+            standing = self._desk.directory.standing_of(user_id)
+            known, disabled, who = standing.may_come_in, standing.is_disabled, standing.principal()
+        is_outdated = document.source_id in self._desk.corpus.outdated_sources()
+        explained = _explain(document, who, is_known=known, is_disabled=disabled, is_outdated=is_outdated)
+        if not self.may_manage(principal, document):
+            return replace(explained, sections=())  # what the sections are called is not for readers
+        return explained
 
     def _managed(self, principal: Principal, document_id: DocumentId) -> Document:
         """A document that the principal may manage; administrators need not be readers for that."""
@@ -299,10 +371,7 @@ class Documents:
     def _readable(self, principal: Principal, document_id: DocumentId) -> Document:
         if not is_admin(principal):
             return self._desk.corpus.document(principal, document_id)
-        document = self._desk.corpus.record(document_id)
-        if document.deleted_at is not None:
-            raise NotFoundError(f"no document {document_id}")
-        return document
+        return self._desk.corpus.present(document_id)
 
     def _note(self, event: str, principal: Principal, request_id: str, body: Mapping[str, Any]) -> None:
         """Put on record what is about to be done; without the record it is not done."""
@@ -325,21 +394,33 @@ def _named(name: str) -> PrincipalId:
     return PrincipalId(name if kind in ("user", "group") else f"group:{name}")
 
 
-def _explain(document: Document, principal: Principal, standing: Standing) -> AccessExplanation:
-    """`access.permits`, spelt out. A disabled user may not come in; an unknown one may, by a key or a sign-in."""
-    ids, acl = principal.ids, document.acl
-    denied = tuple(sorted(ids & acl.deny))
+def _explain(
+    document: Document, principal: Principal, *, is_known: bool, is_disabled: bool, is_outdated: bool
+) -> AccessExplanation:
+    """`access.permits`, spelt out, and whether it counts now.
+
+    A disabled user may not come in; an unknown one may, by a key or a sign-in.
+    """
+    ids, acl = principal.allow_ids, document.acl
+    denied = tuple(sorted(principal.deny_ids & acl.deny))
     allowed = tuple(sorted(ids & acl.allow))
-    owned = (user_principal(acl.owner),) if acl.owner == principal.user_id else ()
-    found = [Rule("deny", bool(denied), denied, False)]
+    owned = (user_principal(acl.owner),) if acl.owner in principal.user_ids else ()
+    found = [Rule("outdated", True, (), False)] if is_outdated else []
+    found.append(Rule("deny", bool(denied), denied, False))
     found.append(Rule("owner", bool(owned), owned, False))
     found.append(Rule("allow", bool(allowed), allowed, False))
     decisive = next((rule.rule for rule in found if rule.applies), "")
+    is_shown = not is_disabled and not is_outdated
     return AccessExplanation(
         user_id=principal.user_id,
         document_id=document.id,
-        may_read=permits(acl, principal) and not standing.is_disabled,
-        is_known=standing.is_known and not standing.is_disabled,
-        principals=tuple(sorted(ids - {EVERYONE})) + ((EVERYONE,) if EVERYONE in ids else ()),
+        may_read=permits(acl, principal) and is_shown,
+        is_known=is_known,
+        principals=(*sorted(ids - {EVERYONE}), EVERYONE),
+        deny_only=tuple(sorted(principal.deny_only - ids)),
         rules=tuple(replace(rule, decides=rule.rule == decisive) for rule in found),
+        reads_whole=reads_whole(acl, document.sections, principal) and is_shown,
+        sections=tuple(
+            (rule, permits(list_inside(acl, [rule]), principal) and is_shown) for rule in document.sections
+        ),
     )

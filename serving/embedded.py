@@ -127,7 +127,7 @@ def _working(toolbox: Toolbox, indexes: OpenIndexes, settings: WorkerSettings) -
     app = make_app(IN_PROCESS_BROKER)
     register(app, toolbox)
     worker = InProcessWorker(app, concurrency=settings.concurrency)
-    relay = Relay(app, toolbox.jobs, settings, toolbox.schedule)
+    relay = Relay(app, toolbox.jobs, settings, toolbox.schedule, toolbox.expiry)
     worker.start()
     relay.start()
     try:

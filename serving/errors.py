@@ -4,7 +4,8 @@ RefdeskError
   ServingError
     UnauthenticatedError        no credential, or one that is not valid
     IdentityUnavailableError    the OpenID provider does not answer and its keys are too old (retryable)
-    UnknownUserError            a service key acts for somebody the directory does not know
+    UnknownUserError            a service key acts for somebody the directory does not know, or a preview is of one
+    ScimRequestError            a SCIM request that cannot be understood, or not be done as it says
     IdempotencyConflictError    the same Idempotency-Key came with another body
     RateLimitedError            over one of the caller's quotas (retryable)
     BusyError                   as much under way as the desk can do at a time (retryable)
@@ -48,10 +49,22 @@ class IdentityUnavailableError(ServingError):
 
 
 class UnknownUserError(ServingError):
-    """A service key acts for a user whom the directory does not know."""
+    """A service key acts for a user whom the directory does not know, or somebody previews as one."""
 
     code = "unknown_user"
     hint = "Put the user into the directory first (PUT /api/v1/directory/users/{id})."
+
+
+class ScimRequestError(ServingError):
+    """A SCIM request cannot be understood, or asks for what there is not."""
+
+    code = "scim_request"
+    hint = "Correct the request, or the mapping of attributes in the provisioning system."
+
+    def __init__(self, scim_type: str, message: str) -> None:
+        """Refuse for a reason of RFC 7644, table 9, for example `invalidFilter`, in words."""
+        super().__init__(message)
+        self.scim_type = scim_type
 
 
 class IdempotencyConflictError(ServingError):

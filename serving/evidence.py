@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.corpus import Passage, indexed_text
-from retrieval.query import Hit
 from retrieval.sentences import sentence_spans
-from serving.answer import Window
+from serving.answer import Promptable, Window
 
 Terms = Callable[[str], frozenset[int]]
 """The distinct stemmed terms of a text, stop words left out."""
@@ -37,7 +36,12 @@ _MIN_CHARS = 12
 
 
 def judge(
-    question: str, vector: NDArray[np.float32], hits: Sequence[Hit], *, terms: Terms, embed: EmbedTexts
+    question: str,
+    vector: NDArray[np.float32],
+    hits: Sequence[Promptable],
+    *,
+    terms: Terms,
+    embed: EmbedTexts,
 ) -> tuple[Window, ...]:
     """The windows of the best 20 hits, best first; ties in order of rank and position.
 
@@ -66,7 +70,7 @@ def judge(
     return tuple(sorted(judged, key=lambda window: -window.score))
 
 
-def by_best_window(hits: Sequence[Hit], windows: Sequence[Window]) -> list[Hit]:
+def by_best_window(hits: Sequence[Promptable], windows: Sequence[Window]) -> list[Promptable]:
     """The hits in order of their best window; those without a judged one follow in their own order."""
     judged = {window.hit.passage.chunk_id: window.hit for window in windows}
     rest = (hit for hit in hits if hit.passage.chunk_id not in judged)
@@ -122,7 +126,7 @@ def header_of(passage: Passage) -> str:
     return passage.context or passage.text.split("\n", 1)[0]
 
 
-def _promising(hits: Sequence[Hit], asked: Mapping[int, float], terms: Terms) -> list[Window]:
+def _promising(hits: Sequence[Promptable], asked: Mapping[int, float], terms: Terms) -> list[Window]:
     chosen: list[Window] = []
     rest: list[Window] = []
     for hit in hits:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from retrieval.corpus import Document, DocumentState, Source
+from retrieval.corpus import AclAge, Document, DocumentState, Source
 from retrieval.jobs import MAX_ATTEMPTS, Job, JobState
 
 _LONG_WAIT = timedelta(minutes=5)
@@ -78,6 +78,10 @@ _REASONS: dict[str, tuple[str, str]] = {
         "Split it or save it in a simpler format, then re-index it.",
     ),
     "parser_unavailable": ("no parser process could be started", "Operators: see `refdesk doctor`."),
+    "permissions_outdated": (
+        "who may read it was last known too long ago",
+        "Refresh the permission data of its source.",
+    ),
     "source_unavailable": (
         "the source did not answer or is not there",
         "Check that the folder or site exists and that the desk may read it.",
@@ -139,7 +143,7 @@ def explain(document: Document, job: Job | None, source: Source, now: datetime) 
 
 
 def explain_source(source: Source, run: Job | None, now: datetime) -> Explanation | None:
-    """Explain a source that is paused, failing, overdue or being synced; None for one that is well.
+    """Explain a source that is not shown, paused, failing, overdue or being synced; None for one that is well.
 
     Args:
         source: The source.
@@ -147,6 +151,11 @@ def explain_source(source: Source, run: Job | None, now: datetime) -> Explanatio
         now: The present moment, UTC.
     """
     upcoming = _next_sync(source, run, now)
+    age = source.acl_state(now)
+    if age is AclAge.OUTDATED:
+        return _outdated(source, run, now)
+    if age is AclAge.AGEING:
+        return _ageing(source, run, now)
     if source.paused_at is not None:
         happened = f"It has been paused since {_at(source.paused_at, now)}."
         next_ = "It is neither synced nor indexed until it goes on; what was accepted waits."
@@ -154,12 +163,68 @@ def explain_source(source: Source, run: Job | None, now: datetime) -> Explanatio
     if source.error_code:
         reason, advice = _REASONS.get(source.error_code, _UNKNOWN)
         return Explanation(f"The last sync failed: {reason}.", upcoming, advice)
+    if source.acl_error_code:
+        return _ageing(source, run, now)
     if source.is_overdue(now):
         happened = "Its last good sync is longer ago than its freshness target allows."
         return Explanation(happened, upcoming, "Sync it now, or give it a schedule.")
     if run is not None and not run.state.is_finished:
         return Explanation("It is being compared with the catalogue.", upcoming, _NOTHING_TO_DO)
     return None
+
+
+def _outdated(source: Source, run: Job | None, now: datetime) -> Explanation:
+    """A source whose permission data are over their bound."""
+    happened = (
+        f"Who may read its documents was last known {_since(source, now)}, longer ago than is allowed "
+        f"({_span(source.acl_max_age_s or 0)}): they are shown to nobody; their owners see that they are there."
+    )
+    next_ = f"They are shown again after the next refresh that ends well. {_next_refresh(source, run, now)}"
+    return Explanation(happened, next_, _refresh_advice(source))
+
+
+def _ageing(source: Source, run: Job | None, now: datetime) -> Explanation:
+    """A source whose permission data are nearing their bound, or were not refreshed when they should have been."""
+    happened = f"Who may read its documents was last known {_since(source, now)}."
+    if source.acl_valid_until is not None:
+        happened += f" From {_at(source.acl_valid_until, now)} on they are shown to nobody."
+    return Explanation(happened, _next_refresh(source, run, now), _refresh_advice(source))
+
+
+def _since(source: Source, now: datetime) -> str:
+    known_at = source.acl_confirmed_at
+    return "before it was ever listed in full" if known_at is None else f"at {_at(known_at, now)}"
+
+
+def _refresh_advice(source: Source) -> str:
+    if source.paused_at is not None:
+        return f"Let it go on: refdesk sources resume {source.id}"
+    again = f"Refresh it: refdesk sync {source.id} --access-only"
+    code = source.acl_error_code or source.error_code
+    if not code:
+        return again
+    reason, advice = _REASONS.get(code, _UNKNOWN)
+    return f"The last attempt failed: {reason}. {advice} {again}"
+
+
+def _next_refresh(source: Source, run: Job | None, now: datetime) -> str:
+    if source.paused_at is not None:
+        return (
+            f"It has been paused since {_at(source.paused_at, now)}, and is not refreshed until it goes on."
+        )
+    under_way = run is not None and not run.state.is_finished
+    if under_way or source.next_acl_at is None:
+        return _next_sync(source, run, now)
+    due = [moment for moment in (source.next_acl_at, source.next_sync_at) if moment is not None]
+    return f"The next refresh is due at {_at(min(due), now)}."
+
+
+def _span(seconds: int) -> str:
+    """A time span in the largest unit in which it is whole."""
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}{'s' * (seconds != size)}"
+    return f"{seconds} seconds"
 
 
 def _at_rest(document: Document, source: Source) -> Explanation:

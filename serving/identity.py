@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,8 +28,9 @@ SIGNATURES = frozenset(
 )
 """Signature algorithms that a desk may be set to take; all of them need a key that signs and one that checks."""
 
-ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ}
-"""Who looks after the desk does not by that read who asked what; auditors do, who need be no administrators."""
+ADMIN_SCOPES = ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ, Scope.PREVIEW}
+"""Who looks after the desk does not by that read who asked what, nor what others read; auditors do the one, who
+need be no administrators, and the other takes a second permission."""
 
 _TAKEN_HEADERS = frozenset(("authorization", "cookie", "host", "origin", "x-refdesk-user"))
 """Headers that say something else already."""
@@ -66,11 +67,13 @@ class Rights:
         scopes: Everybody's.
         admin_groups: Groups whose members have `ADMIN_SCOPES`.
         audit_groups: Groups whose members may read the audit trail, besides what they may do anyway.
+        preview_groups: Groups whose members, where they are administrators, may see all that others find.
     """
 
     scopes: frozenset[str]
     admin_groups: frozenset[PrincipalId]
     audit_groups: frozenset[PrincipalId] = frozenset()
+    preview_groups: frozenset[PrincipalId] = frozenset()
 
 
 def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Principal:
@@ -84,13 +87,16 @@ def principal_of(identity: Identity, standing: Standing, rights: Rights) -> Prin
         raise UnauthenticatedError("user_disabled")
     if identity.groups is None and not standing.is_known:
         raise UnauthenticatedError("groups_unknown")
+    principal = standing.principal()
     groups = standing.groups | (identity.groups or frozenset())
     scopes = ADMIN_SCOPES if groups & rights.admin_groups else rights.scopes
     if groups & rights.audit_groups:
         scopes |= {Scope.AUDIT_READ.value}
+    if groups & rights.preview_groups:
+        scopes |= {Scope.PREVIEW.value}
     if identity.scopes is not None:
         scopes &= identity.scopes
-    return Principal(identity.user_id, groups, frozenset(scopes))
+    return replace(principal, groups=groups, scopes=frozenset(scopes))
 
 
 def identity_of_claims(claims: Mapping[str, object], *, name: str, groups_claim: str) -> Identity:
@@ -190,6 +196,15 @@ def check_identity(settings: Settings) -> None:
                 )
 
 
+def vouches_for(settings: Settings) -> frozenset[str]:
+    """What qualifies groups of which the provider or the proxy says who is in them: the directory need not know."""
+    if settings.identity == "oidc" and settings.oidc_groups_claim:
+        return frozenset((settings.oidc_name,))
+    if settings.identity == "proxy" and settings.proxy_groups_header:
+        return frozenset((_PROXY_NAME,))
+    return frozenset()
+
+
 def rights_of(settings: Settings) -> Rights:
     """What people may do who come in without an API key.
 
@@ -198,9 +213,15 @@ def rights_of(settings: Settings) -> Rights:
     """
     scopes = frozenset(listed(settings.user_scopes))
     for scope in scopes:
-        if scope not in ALL_SCOPES or scope in (Scope.ADMIN, Scope.ACT_AS, Scope.AUDIT_READ):
+        if scope not in ALL_SCOPES or scope in (
+            Scope.ADMIN,
+            Scope.ACT_AS,
+            Scope.AUDIT_READ,
+            Scope.PREVIEW,
+        ):
             raise InvalidSettingsError(f"user_scopes: {scope} is no scope for everybody")
-    return Rights(scopes, _groups_in(settings, "admin_groups"), _groups_in(settings, "audit_groups"))
+    groups = (_groups_in(settings, name) for name in ("admin_groups", "audit_groups", "preview_groups"))
+    return Rights(scopes, *groups)
 
 
 def _groups_in(settings: Settings, setting: str) -> frozenset[PrincipalId]:

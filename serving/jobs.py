@@ -85,7 +85,7 @@ class Jobs:
         """The job without names of documents, where the principal does not own the source."""
         if job.source_id is None or not (DIFF in job.report or PATHS in job.parameters):
             return job
-        if is_admin(principal) or self._owner_of(job) == principal.user_id:
+        if is_admin(principal) or self._owner_of(job) in principal.user_ids:
             return job
         return replace(
             job,

@@ -1,4 +1,4 @@
-"""Who may make, see and revoke which API keys, and who changes the directory."""
+"""Who may make, see and revoke which API keys."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from retrieval.access import EVERYONE, Principal, UserId
-from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.access import Principal, UserId
+from retrieval.adapters.sql.directory import ApiKey
 from retrieval.errors import InvalidQueryError, NotFoundError, NotPermittedError
 from retrieval.wiring import utc_now
 from serving.desk import Desk
-from serving.documents import named_principals
 from serving.scopes import ALL_SCOPES, is_admin
 
 
@@ -43,7 +42,7 @@ class Keys:
         if unknown:
             raise InvalidQueryError(f"there is no scope {min(unknown)}")
         _refuse_gain(principal, new.scopes)
-        if new.user_id != principal.user_id and not is_admin(principal):
+        if new.user_id not in principal.user_ids and not is_admin(principal):
             raise NotPermittedError("making a key for somebody else needs the scope admin")
         if new.expires_at is not None and new.expires_at <= utc_now():
             raise InvalidQueryError("expires_at is past")
@@ -71,7 +70,7 @@ class Keys:
     def visible(self, principal: Principal) -> list[ApiKey]:
         """The principal's own keys; for administrators everybody's."""
         keys = self._desk.directory.keys()
-        return [key for key in keys if is_admin(principal) or key.user_id == principal.user_id]
+        return [key for key in keys if is_admin(principal) or key.user_id in principal.user_ids]
 
     def revoke(self, principal: Principal, key_id: str, *, request_id: str) -> None:
         """Revoke a key; it is refused from the next request on.
@@ -96,51 +95,3 @@ def _refuse_gain(principal: Principal, scopes: Collection[str]) -> None:
     lacking = set(scopes) - principal.scopes
     if lacking:
         raise NotPermittedError(f"a key cannot have a scope that its maker lacks: {min(lacking)}")
-
-
-class Directory:
-    """Users and their groups, for those who look after them."""
-
-    def __init__(self, desk: Desk) -> None:
-        """Work on this desk's directory."""
-        self._desk = desk
-
-    def put_user(
-        self, principal: Principal, user_id: UserId, *, name: str, groups: Collection[str], request_id: str
-    ) -> User:
-        """Create or replace a user; it counts from the next request on.
-
-        Raises:
-            InvalidQueryError: A group's name is empty, or is that of a user.
-        """
-        ids = named_principals(list(groups)) - {EVERYONE}
-        if any(not id_.startswith("group:") for id_ in ids):
-            raise InvalidQueryError("a user is a member of groups only")
-        body = {"user_id": user_id, "groups": sorted(ids)}
-        self._desk.audit.append(
-            "directory.put", principal=principal.user_id, request_id=request_id, body=body
-        )
-        return self._desk.directory.put_user(user_id, name=name, groups=ids)
-
-    def end_sessions(self, principal: Principal, user_id: UserId, *, request_id: str) -> int:
-        """End every session of a user's browsers, from the next request on; how many there were."""
-        body = {"user_id": user_id}
-        self._desk.audit.append(
-            "session.end_all", principal=principal.user_id, request_id=request_id, body=body
-        )
-        return self._desk.sessions.end_all(user_id)
-
-    def users(self) -> list[User]:
-        """Everybody, in order of id."""
-        return self._desk.directory.users()
-
-    def user(self, user_id: UserId) -> User:
-        """One user.
-
-        Raises:
-            NotFoundError: The directory does not know it.
-        """
-        found = next((user for user in self.users() if user.id == user_id), None)
-        if found is None:
-            raise NotFoundError(f"no user {user_id}")
-        return found

@@ -1,7 +1,8 @@
 """What a credential may be used for. Every route names the scope it needs; docs/operations.md lists them.
 
 A scope says what a caller may try. What of the corpus it reaches is decided by access lists alone: no scope
-lets anybody read a document.
+lets anybody read a document, but for the two by which one looks through somebody else's eyes, `act-as` and
+`preview`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Scope(StrEnum):
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
     ACT_AS = "act-as"
+    PREVIEW = "preview"
     ADMIN = "admin"
 
 
@@ -42,6 +44,7 @@ MEANINGS = {
     Scope.AUDIT_READ: "Read and export the audit trail, and so who asked what; `admin` does not hold it.",
     Scope.METRICS_READ: "See counts over all documents in /metrics, and of questions, by nobody in particular.",
     Scope.ACT_AS: "Act for a user of the directory with `X-Refdesk-User`, within the key's other scopes.",
+    Scope.PREVIEW: "With `admin`: see everything that a user would find, on record; `admin` alone: in one's own.",
     Scope.ADMIN: "Do with documents, sources, jobs and keys of others what their owners may do.",
 }
 

@@ -10,16 +10,19 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval.access import Acl, Principal
+from retrieval.access import Acl, Principal, PrincipalId, source_of
 from retrieval.adapters.sql.corpus import SourceSummary
+from retrieval.adapters.sql.groups import SqlGroups
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SourceChange, SqlSources
 from retrieval.corpus import SOURCE_KINDS, Source, SourceId, pushed_key
 from retrieval.errors import ConflictError, InvalidQueryError, NotFoundError, NotPermittedError
-from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
+from retrieval.jobs import ACCESS_ONLY, CONFIRM_DELETIONS, DRY_RUN, Job, JobKind
+from retrieval.labels import Label
 from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.explaining import Explanation, explain_source
+from serving.identity import vouches_for
 from serving.jobs import FollowedJob, followed
 from serving.scopes import is_admin
 
@@ -28,7 +31,7 @@ MAX_OPTIONS_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class NewSource:
-    """A source to create. `acl` applies to its documents where the source itself states none."""
+    """A source to create. `acl` applies to documents for which the source states none, `labels` to all of them."""
 
     name: str
     kind: str
@@ -36,6 +39,7 @@ class NewSource:
     acl: Acl
     id: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
 
 
 class Sources:
@@ -84,7 +88,7 @@ class Sources:
             "source.create",
             principal=principal.user_id,
             request_id=request_id,
-            body={"source_id": source_id, "kind": new.kind},
+            body={"source_id": source_id, "kind": new.kind, "labels": sorted(new.labels)},
         )
         return self._stored.create(
             source_id,
@@ -92,6 +96,7 @@ class Sources:
             kind=new.kind,
             location="" if kind.location == "nothing" else new.location,
             options=new.options,
+            labels=new.labels,
             owner=new.acl.owner,
             allow=new.acl.allow,
             deny=new.acl.deny,
@@ -133,7 +138,7 @@ class Sources:
             if source.is_read and not is_admin(principal):
                 raise NotPermittedError("changing what the desk reads by itself needs the scope admin")
             _check_options(change.options)
-        if change.sync_every_s and not source.is_read:
+        if (change.sync_every_s or change.acl_every_s or change.acl_max_age_s) and not source.is_read:
             raise ConflictError("documents of this source are pushed; there is nothing to sync")
         asked = {name: value for name, value in asdict(change).items() if value is not None}
         if change.options is not None:
@@ -168,22 +173,33 @@ class Sources:
         return job
 
     def sync(
-        self, principal: Principal, source_id: SourceId, *, dry_run: bool, confirm_deletions: bool
+        self,
+        principal: Principal,
+        source_id: SourceId,
+        *,
+        dry_run: bool = False,
+        confirm_deletions: bool = False,
+        access_only: bool = False,
     ) -> Job:
-        """Queue a sync; asked again before it is done, the same job.
+        """Queue a sync, or a refresh of the permission data alone; asked again before it is done, the same job.
 
         Raises:
             NotFoundError: There is no such source, or the principal may not know of it.
             NotPermittedError: It is somebody else's.
             ConflictError: Documents of this source are pushed, it is paused, or a different sync is under
                 way.
+            InvalidQueryError: A refresh is to be a dry run, or to delete.
         """
+        if access_only and (dry_run or confirm_deletions):
+            raise InvalidQueryError("access_only goes with neither dry_run nor confirm_deletions")
         source = self.managed(principal, source_id)
         if not source.is_read:
             raise ConflictError("documents of this source are pushed; there is nothing to sync")
         if source.paused_at is not None:
             raise ConflictError("the source is paused; let it go on first")
         parameters = {DRY_RUN: dry_run, CONFIRM_DELETIONS: confirm_deletions}
+        if access_only:
+            parameters = {ACCESS_ONLY: True}
         newest = self._desk.jobs.jobs_of(source_id=source.id, limit=1)
         if newest and not newest[0].state.is_finished and not _asks_for(newest[0], parameters):
             raise ConflictError("another sync of this source is under way; ask again when it is done")
@@ -197,9 +213,28 @@ class Sources:
         source = self.managed(principal, source_id)
         return followed(self._desk, self._desk.jobs.jobs_of(source_id=source.id, limit=limit))
 
+    def unknown_groups(
+        self, principal: Principal, sources: Sequence[Source]
+    ) -> dict[SourceId, tuple[PrincipalId, ...]]:
+        """Groups that lists of a source's documents name and nobody knows, in order; sources without are left out.
+
+        Access:
+            Only of sources that the principal may manage.
+        """
+        managed = {source.id for source in sources if self.may_manage(principal, source)}
+        if not managed:
+            return {}
+        vouched = vouches_for(self._desk.settings)
+        found = {
+            source_id: tuple(sorted(group for group in groups if source_of(group) not in vouched))
+            for source_id, groups in SqlGroups(self._desk.database, utc_now).unknown_by_source().items()
+            if source_id in managed
+        }
+        return {source_id: groups for source_id, groups in found.items() if groups}
+
     def may_manage(self, principal: Principal, source: Source) -> bool:
         """Whether the principal may sync a source and see where it comes from."""
-        return source.default_acl.owner == principal.user_id or is_admin(principal)
+        return source.default_acl.owner in principal.user_ids or is_admin(principal)
 
     def managed(self, principal: Principal, source_id: SourceId) -> Source:
         """A source that the principal may manage.
@@ -221,6 +256,9 @@ class Sources:
 
 
 def _asks_for(job: Job, parameters: Mapping[str, bool]) -> bool:
+    """Whether an unfinished job does what is asked, or can be made to: a refresh becomes a whole sync."""
+    if job.parameters.get(ACCESS_ONLY):
+        return not parameters.get(DRY_RUN)
     return all(bool(job.parameters.get(name)) == value for name, value in parameters.items())
 
 

@@ -15,7 +15,7 @@ from retrieval.adapters.sql.sessions import Lifetime, SqlSessions
 from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.search import Search, SearchSettings
 from retrieval.settings import InvalidSettingsError, Settings
-from retrieval.wiring import Corpus, open_reranker, utc_now
+from retrieval.wiring import Corpus, open_reranker, presence_of, utc_now
 from serving.adapters.vllm import VllmGenerator, VllmSettings
 from serving.answering import Answering, AnsweringSettings
 from serving.budget import Spending, TokenBudget
@@ -35,13 +35,15 @@ def open_desk(settings: Settings, corpus: Corpus) -> Iterator[Desk]:
         InvalidSettingsError: The settings would let people come in unseen.
     """
     check_identity(settings)
-    reader = SqlCorpus(corpus.database)
+    reader = SqlCorpus(corpus.database, presence_of(settings, utc_now))
     audit = SqlAudit(corpus.database, utc_now)
     with ExitStack() as stack:
         search = Search(
             corpus=reader,
             answering=corpus.indexes.answering,
-            settings=SearchSettings(rerank_depth=settings.rerank_depth),
+            settings=SearchSettings(
+                rerank_depth=settings.rerank_depth, hides_no_ai=settings.no_ai_search == "hidden"
+            ),
             reranker=stack.enter_context(open_reranker(settings)),
         )
         provider = (

@@ -10,11 +10,17 @@ import numpy as np
 
 from ingest.ports import ListedDocument
 from retrieval.access import Acl, Principal, PrincipalId, UserId, hashed_denied, hashed_readers
+from retrieval.adapters.sql.visibility import Presence
 from retrieval.corpus import ChunkId, DocumentId, Passage, Source, SourceId, VersionId, chunk_id_for
+from retrieval.labels import Retention
 from retrieval.ports import Point, SparseVector
 from retrieval.query import Hit
+from serving.answer import Promptable
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+PRESENCE = Presence(Retention(), lambda: datetime.now(UTC))
+"""Of a desk without classes of retention."""
 
 
 def make_principal(user: str = "ada", *groups: str) -> Principal:
@@ -84,6 +90,13 @@ def make_passage(text: str = "Claims are due within 30 days.", **fields: Any) ->
 def make_hit(text: str = "Claims are due within 30 days.", score: float = 1.0, **fields: Any) -> Hit:
     """A hit on a passage."""
     return Hit(make_passage(text, **fields), score)
+
+
+def make_promptable(
+    text: str = "Claims are due within 30 days.", score: float = 1.0, **fields: Any
+) -> Promptable:
+    """A hit that may enter a prompt."""
+    return Promptable(make_hit(text, score, **fields))
 
 
 def make_listed(external_id: str = "a.md", fingerprint: str = "1", **fields: Any) -> ListedDocument:

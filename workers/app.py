@@ -33,7 +33,7 @@ def main() -> None:
         app = make_app(settings.broker_url)
         queues = [f"refdesk.{name.strip()}" for name in settings.queues.split(",")]
         register(app, toolbox)
-        relay = Relay(app, toolbox.jobs, worker, toolbox.schedule)
+        relay = Relay(app, toolbox.jobs, worker, toolbox.schedule, toolbox.expiry)
         relay.start()
         try:
             app.worker_main(worker_arguments(queues, worker.concurrency))

@@ -1,4 +1,7 @@
-"""The outbox relay, the reaper, the schedule of upkeep: committed work is sent, lost work comes back."""
+"""The outbox relay, the reaper, the schedule of upkeep: committed work is sent, lost work comes back.
+
+Documents whose period of retention has ended are buried from here as well.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 from celery import Celery
 
 from ingest.ports import Reach, reach_nothing
+from retrieval.adapters.sql.expiry import SqlExpiry
 from retrieval.adapters.sql.jobs import JobRequest, OutboxMessage, SqlJobs
 from retrieval.jobs import JobKind
 from workers.queue import IN_PROCESS_BROKER, MESSAGE_LIFE_S, dead_letters, urgent_queue
@@ -33,16 +37,19 @@ class Relay:
         jobs: SqlJobs,
         settings: WorkerSettings,
         schedule: Schedule,
+        expiry: SqlExpiry,
         reach: Reach = reach_nothing,
     ) -> None:
-        """Send tasks of `jobs` through `app`, and accept what `schedule` says; call `start` to begin.
+        """Send tasks of `jobs` through `app`; call `start` to begin.
 
-        `reach` hears of each send.
+        Accepts what `schedule` says, and buries what `expiry` says is over its period. `reach` hears of each send.
         """
         self._app = app
         self._jobs = jobs
         self._settings = settings
         self._schedule = schedule
+        self._expiry = expiry
+        self._expiry_at = time.monotonic()
         self._reach = reach
         self._broker = _Broker(app)
         self._stopped = threading.Event()
@@ -78,6 +85,8 @@ class Relay:
     def _keep_up(self) -> None:
         self._jobs.requeue_lost()
         self._schedule.accept_due()
+        if time.monotonic() >= self._expiry_at and not self._bury_due():
+            self._expiry_at = time.monotonic() + self._settings.expiry_interval_s
         # A job that was sent and not taken is either in a long queue or lost. With nothing in the queues it is
         # lost; else the wait must have been so long that a second message does no harm.
         silent_s = self._settings.forgotten_s if self._broker.is_empty() else self._settings.overdue_s
@@ -85,6 +94,13 @@ class Relay:
         last = self._jobs.last_asked(JobKind.RECONCILE)
         if _is_due(last, self._jobs.now(), self._settings.reconcile_interval_s):
             self._jobs.accept(RECONCILE_REQUEST)
+
+    def _bury_due(self) -> bool:
+        """Bury documents that are over their period; whether there were any, so that there may be more."""
+        buried = self._expiry.bury_due()
+        if buried:
+            _log.info("documents over their period of retention buried", extra={"count": len(buried)})
+        return bool(buried)
 
     def _send(self) -> None:
         while not self._stopped.is_set() and self._jobs.has_unsent():

@@ -13,10 +13,11 @@ from ingest.pipeline import Pipeline
 from ingest.ports import Connector, DocumentStore, Heartbeat, Run
 from ingest.rebuilding import IndexBuilder
 from ingest.syncing import Syncer, SyncOrder
+from retrieval.adapters.sql.expiry import SqlExpiry
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.corpus import JobId, Source
 from retrieval.errors import RefdeskError
-from retrieval.jobs import CONFIRM_DELETIONS, DRY_RUN, PATHS, TASK_NAMES, JobKind, Lease
+from retrieval.jobs import ACCESS_ONLY, CONFIRM_DELETIONS, DRY_RUN, PATHS, TASK_NAMES, JobKind, Lease
 from workers.memory import return_free_memory
 from workers.retries import Verdict
 from workers.running import JobRunner
@@ -36,6 +37,7 @@ class Toolbox:
     connector_for: Callable[[Source], Connector]
     runner: JobRunner
     schedule: Schedule
+    expiry: SqlExpiry
     concurrency: int
 
 
@@ -81,6 +83,12 @@ def _sync(toolbox: Toolbox, lease: Lease, heartbeat: Heartbeat) -> Mapping[str, 
     source = toolbox.store.source(lease.job.source_id)
     if source.removed_at is not None:
         return toolbox.syncer.clear(source)
+    if lease.job.parameters.get(ACCESS_ONLY):
+        return toolbox.syncer.refresh(
+            source,
+            toolbox.connector_for(source),
+            progress=lambda done, total: _note(heartbeat, done, total),
+        )
     return toolbox.syncer.sync(
         source,
         toolbox.connector_for(source),

@@ -22,6 +22,7 @@ from ingest.sandbox_budgets import SandboxSettings
 from ingest.settings import ChunkingSettings
 from ingest.sources import confluence_export, folder, mail, push, s3, slack_export, web
 from ingest.syncing import Syncer
+from retrieval.adapters.sql.expiry import SqlExpiry
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.adapters.sql.sources import SqlSources
@@ -29,7 +30,7 @@ from retrieval.corpus import Source
 from retrieval.indexes import ASSUMED_CALIBRATION, IndexState, fingerprint_of, record_in
 from retrieval.ports import BlobStore
 from retrieval.settings import InvalidSettingsError, Settings, read_secret
-from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index
+from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, presence_of
 from workers.pressure import Pressure
 from workers.relay import RECONCILE_REQUEST
 from workers.running import JobRunner
@@ -83,6 +84,7 @@ def open_toolbox(
         settings=PipelineSettings(scratch, recipe),
         reach=reach,
     )
+    presence = presence_of(settings, clock)
     pressure = Pressure(
         settings.data,
         min_free_bytes=settings.min_free_mb * 2**20,
@@ -95,10 +97,13 @@ def open_toolbox(
             pipeline=pipeline,
             indexer=indexer,
             builder=builder,
-            syncer=Syncer(store, indexer, reach),
+            syncer=Syncer(
+                store, indexer, reach, is_over=lambda labels, changed: not presence.shows(labels, changed)
+            ),
             connector_for=connector_for,
             runner=JobRunner(jobs, worker, pressure, note_reading=store.note_reading),
             schedule=Schedule(SqlSources(corpus.database, clock), clock),
+            expiry=SqlExpiry(corpus.database, presence),
             concurrency=worker.concurrency,
         )
     finally:

@@ -7,28 +7,32 @@ Between a change and `Bench.work` the index lags behind the catalogue, as it doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from fastapi import FastAPI
 
 from ingest.document import Block, BlockKind, ChunkDraft, Extraction, FoundFile, Intake, ParsedDocument
-from ingest.errors import CorruptError
+from ingest.errors import CorruptError, SourceUnavailableError
 from ingest.pipeline import Pipeline, PipelineSettings
+from ingest.ports import Known, ListedDocument
 from retrieval.access import Acl, Principal, PrincipalId, UserId
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.adapters.folder_blobs import FolderBlobs
+from retrieval.adapters.sql import permission_age
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.models import MembershipRow, UserRow
+from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
+from retrieval.adapters.sql.models import SourceRow, UserRow
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.adapters.sql.token_use import SqlTokenUse
 from retrieval.corpus import DocumentState, JobId, SourceId
 from retrieval.errors import RefdeskError
 from retrieval.indexes import Encoders
 from retrieval.jobs import Job, JobKind
+from retrieval.sections import MAX_SHOWN_HEADINGS, SectionRule
 from retrieval.settings import load_settings
 from retrieval.wiring import Corpus, indexes_of, utc_now
 from serving.answer import GenerationRequest, GeneratorInfo
@@ -64,7 +68,10 @@ class _Unwatched:
 
 
 class ParagraphExtractor:
-    """Implements `ingest.ports.Extractor` in this process: each paragraph is a chunk."""
+    """Implements `ingest.ports.Extractor` in this process: each paragraph is a chunk.
+
+    A first line "# outer / inner" is the headings above it.
+    """
 
     def extract(self, path: Path, *, name: str, title: str, intake: Intake | None = None) -> Extraction:
         """See `Extractor.extract`."""
@@ -79,15 +86,57 @@ class ParagraphExtractor:
             found = (FoundFile(inner, kept.stat().st_size, path=kept),)
         blocks, chunks, start = [], [], 0
         for position, paragraph in enumerate(text.split("\n\n")):
-            end = start + len(paragraph)
-            blocks.append(Block(BlockKind.PARAGRAPH, start, end))
-            chunks.append(ChunkDraft(position, start, end, paragraph, (), None, "", len(paragraph.split())))
+            end, words = start + len(paragraph), paragraph
+            above: tuple[str, ...] = ()
+            if paragraph.startswith("# "):
+                headings, _, words = paragraph.partition("\n")
+                above = tuple(headings.removeprefix("# ").split(" / "))
+                blocks.append(Block(BlockKind.HEADING, start, start + len(headings), 1))
+            begin = end - len(words)
+            blocks.append(Block(BlockKind.PARAGRAPH, begin, end))
+            chunks.append(_chunk(position, begin, words, above))
             start = end + 2
         document = ParsedDocument("text/plain", title, text, tuple(blocks), "en")
         return Extraction(document, tuple(chunks), found)
 
     def close(self) -> None:
         """See `Extractor.close`."""
+
+
+def _chunk(position: int, start: int, text: str, path: tuple[str, ...]) -> ChunkDraft:
+    return ChunkDraft(
+        position=position,
+        start=start,
+        end=start + len(text),
+        text=text,
+        heading_path=path[-MAX_SHOWN_HEADINGS:],
+        page=None,
+        context="",
+        n_tokens=len(text.split()),
+        section_paths=(path,) if len(path) >= MAX_SHOWN_HEADINGS else (),
+    )
+
+
+class Restating:
+    """Implements `ingest.ports.Connector`: lists what the catalogue knows, with the lists that it knows."""
+
+    def __init__(self, known: Iterable[Known], *, breaks_off: bool) -> None:
+        """List these documents; when it `breaks_off`, the first one and then no more."""
+        self._known = [each for each in known if not each.is_deleted]
+        self._breaks_off = breaks_off
+
+    def list_documents(self) -> Iterator[ListedDocument]:
+        """See `Connector.list_documents`."""
+        for each in self._known[: 1 if self._breaks_off else None]:
+            yield ListedDocument(
+                each.external_id, each.fingerprint, each.title, each.url, utc_now(), 0, each.acl
+            )
+        if self._breaks_off:
+            raise SourceUnavailableError("the source fell silent")
+
+    def fetch(self, external_id: str) -> bytes:
+        """See `Connector.fetch`: a refresh fetches nothing."""
+        raise AssertionError(f"{external_id} is fetched")
 
 
 class PromptKeeper:
@@ -131,13 +180,38 @@ class Bench:
         return created.id
 
     def push(
-        self, source_id: SourceId, external_id: str, text: str, acl: Acl | None, *, title: str = ""
+        self,
+        source_id: SourceId,
+        external_id: str,
+        text: str,
+        acl: Acl | None,
+        *,
+        title: str = "",
+        sections: tuple[SectionRule, ...] | None = None,
     ) -> Job:
         """Push a document as the source's owner would; `work` brings it in."""
         owner = self.desk.corpus.source(source_id).default_acl.owner
-        push = Push(source_id, external_id, text.encode(), title=title, acl=acl)
+        push = Push(source_id, external_id, text.encode(), title=title, acl=acl, sections=sections)
         pusher = Principal(owner, scopes=ALL_SCOPES)
         return Documents(self.desk).push(pusher, push, request_id="bench")[1]
+
+    def let_permissions_age(self, source_id: SourceId) -> None:
+        """Let it be two hours ago that a source's permission data were confirmed, and an hour be allowed."""
+        with self.desk.database.write() as session:
+            row = session.get_one(SourceRow, source_id)
+            row.acl_max_age_s, row.acl_confirmed_at = 3600, utc_now() - timedelta(hours=2)
+            permission_age.settle(row)
+
+    def refresh_permissions(self, source_id: SourceId, *, breaks_off: bool) -> None:
+        """Refresh a source's permission data from a listing that is what the catalogue knows, or breaks off."""
+        listing = Restating(self.toolbox.store.known(source_id).values(), breaks_off=breaks_off)
+        try:
+            self.toolbox.syncer.refresh(
+                self.desk.corpus.source(source_id), listing, progress=lambda _done, _total: None
+            )
+        except SourceUnavailableError:
+            if not breaks_off:
+                raise
 
     def user(self, user_id: str, *groups: str, disabled_at: datetime | None = None) -> None:
         """Put a user with exactly these groups into the directory."""
@@ -148,9 +222,21 @@ class Bench:
             session.get_one(UserRow, user_id).disabled_at = disabled_at
 
     def nest(self, inner: str, outer: str) -> None:
-        """Make a group a member of another one."""
-        with self.desk.database.write() as session:
-            session.add(MembershipRow(group_id=f"group:{outer}", member_id=f"group:{inner}"))
+        """Make a group a member of another one. Raises `GroupsTooDeepError`."""
+        self.in_group(f"group:{inner}", outer)
+
+    def in_group(self, member: str, group: str, *, is_in: bool = True) -> None:
+        """Put a member, with its prefix, into a group, or take it out. Raises `GroupsTooDeepError`."""
+        id_, members = PrincipalId(f"group:{group}"), frozenset({PrincipalId(member)})
+        groups = SqlGroups(self.desk.database, utc_now)
+        if groups.unknown([id_]):
+            groups.create(id_, GroupChange())
+        groups.change(id_, GroupChange(add=members) if is_in else GroupChange(remove=members))
+
+    def doubt(self, group: str, *, is_in_doubt: bool) -> None:
+        """Let the source of a group fail to list its members since long ago, or list them all again."""
+        long_ago = SqlGroups(self.desk.database, lambda: utc_now() - 2 * INCOMPLETE_GRACE)
+        long_ago.change(PrincipalId(f"group:{group}"), GroupChange(is_complete=not is_in_doubt))
 
     def key(self, user_id: str, scopes: frozenset[str]) -> str:
         """A new API key, as its holder shows it."""
@@ -188,7 +274,9 @@ class Bench:
 def open_bench(folder: Path, *, index_url: str = "") -> Iterator[Bench]:
     """An empty desk in a folder, its index there or on the Qdrant server at a URL."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = load_settings(data=folder, identity="keys", index_url=index_url)
+    settings = load_settings(
+        data=folder, identity="keys", index_url=index_url, retention="short=30d,long=3650d"
+    )
     with ExitStack() as stack:
         database = Database(settings.database_url)
         stack.callback(database.close)

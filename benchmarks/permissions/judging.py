@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.permissions.oracle import Paper
+from benchmarks.permissions.oracle import Paper, Part
 from benchmarks.permissions.world import TOKEN, WORD, Viewer, World
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -70,57 +70,82 @@ class Judge:
         """Judge this world and write to this report."""
         self.world, self.report = world, report
         self.surface, self.viewer = "", Viewer("")
-        self._sights: dict[str, Sight] = {}
+        self._sights: dict[tuple[Viewer, bool], Sight] = {}
         self._runs: dict[tuple[str, ...], None] = {}
         self._known_texts = 0
         self.known_ids: set[str] = set()
         self.askers: dict[str, str] = {}
         self.said: defaultdict[str, list[str]] = defaultdict(list)
-        self.salts: dict[str, frozenset[str]] = {}
+        self.salts: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
 
     def turn(self) -> None:
         """Something happened: what may be told has to be found out anew."""
         self.world.look()
         self._sights.clear()
         for text in self.world.texts[self._known_texts :]:
-            self._runs |= dict.fromkeys((*runs_of(text.body), *runs_of(text.inside)))
+            said = [words for _, words in text.parts]
+            self._runs |= dict.fromkeys(run for words in (*said, text.inside) for run in runs_of(words))
         self._known_texts = len(self.world.texts)
         papers = {paper.document_id for paper in self.world.organisation.papers}
         self.known_ids = (
             papers | self.world.chunks.keys() | self.world.versions.keys() | self.world.jobs.keys()
         )
 
-    def sight(self) -> Sight:
-        """What the viewer may be told."""
-        person = self.viewer.person
-        if person not in self._sights:
-            self._sights[person] = self._sight_of(person)
-        return self._sights[person]
+    def sight(self, *, by_prompt: bool = False) -> Sight:
+        """What the viewer may be told; `by_prompt`: in answers and what is made for them."""
+        key = self.viewer, by_prompt
+        if key not in self._sights:
+            self._sights[key] = self._sight_of(*key)
+        return self._sights[key]
 
-    def _sight_of(self, person: str) -> Sight:
-        papers = self.world.organisation.readable(person)
+    def _sight_of(self, viewer: Viewer, by_prompt: bool) -> Sight:
+        organisation, person = self.world.organisation, viewer.person
+        papers = organisation.readable(person)
         ids = {paper.document_id for paper in papers}
-        told = "\n".join(self._told_of(paper, ids) for paper in papers)
-        live = set(self.world.live_versions.values())
+        if by_prompt:  # a successor is named, whether or not it may be answered from
+            papers = list(filter(organisation.may_be_prompted, papers))
+        parts = {paper.document_id: organisation.parts(person, paper) for paper in papers}
+        told = [self._told_of(paper, parts[paper.document_id]) for paper in papers]
+        if not by_prompt:
+            told += self._told_of_rules(viewer)
         chunks = {
             id_
-            for id_, (document, version) in self.world.chunks.items()
-            if document in ids and version in live
+            for id_, (document, _) in self.world.chunks.items()
+            if document in parts and self.part(id_) in parts[document]
         }
         versions = {id_ for id_, document in self.world.versions.items() if document in ids}
         jobs = {job.id for job in self.world.jobs.values() if job.document_id in ids}
-        own = {job.id for job in self.world.jobs.values() if self.concerns(person, job.id)}
-        runs = frozenset(run for paper in papers if paper.live for run in runs_of(paper.live.body))
+        concerned = [job for job in self.world.jobs.values() if self.concerns(person, job.id)]
+        own = {id_ for job in concerned for id_ in (job.id, job.document_id) if id_}  # deleted ones too
+        runs = frozenset(run for some in parts.values() for _, words in some for run in runs_of(words))
         return Sight(
             frozenset(ids),
-            frozenset(TOKEN.findall(told)),
+            frozenset(TOKEN.findall("\n".join(told))),
             frozenset(ids | chunks | versions | jobs | own),
             runs,
         )
 
-    def _told_of(self, paper: Paper, ids: Collection[str]) -> str:
-        body = paper.live.body if paper.live else ""
-        return "\n".join((paper.path, paper.title, paper.tag, body))
+    def _told_of(self, paper: Paper, parts: Iterable[Part]) -> str:
+        said = [part for path, words in parts for part in (*path, words)]
+        return "\n".join((paper.path, paper.title, paper.tag, *said))
+
+    def _told_of_rules(self, viewer: Viewer) -> list[str]:
+        """Whoever may set the rules for a paper's parts is told what they are; an administrator of every paper."""
+        organisation = self.world.organisation
+        managed = [
+            paper
+            for paper in organisation.papers
+            if viewer.is_admin or organisation.may_as_owner(viewer.person, paper)
+        ]
+        return [heading for paper in managed for rule in paper.rules() for heading in rule.heading]
+
+    def part(self, chunk_id: str) -> Part | None:
+        """The part of a live text that a chunk is; None for one of another version."""
+        document, version = self.world.chunks[chunk_id]
+        paper = self.paper(document)
+        if paper is None or paper.live is None or self.world.live_versions.get(document) != version:
+            return None
+        return paper.live.parts[self.world.positions[chunk_id]]
 
     def concerns(self, person: str, job_id: str) -> bool:
         """Whether a job is about work that somebody asked for or owns, and may still hear of."""
@@ -128,7 +153,9 @@ class Judge:
         paper = self.paper(job.document_id)
         if paper is None:
             return job.requested_by == person
-        return person in (job.requested_by, paper.owner) and self.world.organisation.admitted(person, paper)
+        organisation = self.world.organisation
+        concerned = job.requested_by == person or organisation.owns(person, paper)
+        return concerned and organisation.admitted(person, paper)
 
     def paper(self, document_id: str | None) -> Paper | None:
         """The paper of this id."""
@@ -145,20 +172,27 @@ class Judge:
                 Violation(self.world.seed, len(self.world.history), self.surface, str(self.viewer), what)
             )
 
-    def listing(self, shown: Iterable[str], among: Collection[Paper], *, whole: bool = True) -> None:
+    def listing(
+        self, shown: Iterable[str], among: Collection[Paper], *, whole: bool = True, by_text: bool = False
+    ) -> None:
         """Compare the documents of a listing with those that should be in it.
 
         Args:
             shown: Document ids.
             among: Papers that the listing would show to somebody who may read everything.
             whole: Whether what must be reachable has to be there.
+            by_text: Whether a paper is listed for what may be read of its text, not for being there.
         """
         organisation, person = self.world.organisation, self.viewer.person
         seen = set(shown)
-        allowed = {paper.document_id for paper in among if organisation.may(person, paper)}
-        needed = (
-            {paper.document_id for paper in among if organisation.must(person, paper)} if whole else set()
-        )
+
+        def is_listed(paper: Paper, *, surely: bool) -> bool:
+            if by_text:
+                return bool(organisation.parts(person, paper, surely=surely))
+            return (organisation.must if surely else organisation.may)(person, paper)
+
+        allowed = {paper.document_id for paper in among if is_listed(paper, surely=False)}
+        needed = {paper.document_id for paper in among if whole and is_listed(paper, surely=True)}
         wrong = sorted(self._name(id_) for id_ in seen - allowed)
         lacking = sorted(self._name(id_) for id_ in needed - seen)
         self.check(not wrong, f"shows {wrong}", n=len(organisation.papers))
@@ -182,11 +216,11 @@ class Judge:
         self.check(is_shown or not must, f"hides {paper and paper.path}", n=0)
         return bool(is_shown)
 
-    def told(self, text: str, *, sent: Any = None) -> None:
+    def told(self, text: str, *, sent: Any = None, by_prompt: bool = False) -> None:
         """Search a reply for ids, words and runs of words that the viewer may not be told."""
         text = text.replace("\\n", " ").lower()
         given = json.dumps(sent).lower() if sent is not None else ""
-        sight = self.sight()
+        sight = self.sight(by_prompt=by_prompt)
         ids = {id_ for id_ in UUID.findall(text) if id_ in self.known_ids and id_ not in sight.ids}
         leaked = sorted(id_ for id_ in ids if id_ not in given)
         words = {

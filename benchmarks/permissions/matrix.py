@@ -17,15 +17,26 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from benchmarks.permissions.desk import Bench, open_bench
-from retrieval.access import Acl, PrincipalId, UserId
+from retrieval.access import Acl, PrincipalId, UserId, user_principal
+from retrieval.adapters.sql.groups import GroupChange, SqlGroups
 from retrieval.adapters.sql.jobs import JobRequest
-from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow
+from retrieval.adapters.sql.links import SqlLinks
+from retrieval.adapters.sql.models import (
+    DocumentRow,
+    GroupRow,
+    IdentityRow,
+    JobRow,
+    MembershipRow,
+    SourceRow,
+    UserRow,
+)
 from retrieval.jobs import JobKind
 from retrieval.wiring import utc_now
 from serving.http.app import OPENAPI_PATH
+from serving.scim import scim_id
 from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 
-GUARDED = ("/api/v1/", "/v1/")
+GUARDED = ("/api/v1/", "/v1/", "/scim/")
 
 
 class About(Enum):
@@ -61,11 +72,19 @@ class Route:
 READ, WRITE, SOURCES = Scope.DOCUMENTS_READ, Scope.DOCUMENTS_WRITE, Scope.SOURCES_WRITE
 DOCUMENT = "/api/v1/documents/{document_id}"
 SOURCE = "/api/v1/sources/{source_id}"
+DIRECTORY, SCIM = "/api/v1/directory", "/scim/v2"
+USER, GROUP = f"{DIRECTORY}/users/{{user_id}}", f"{DIRECTORY}/groups/{{group}}"
+A_USER, A_GROUP = f"{DIRECTORY}/users/{{a_user}}", f"{DIRECTORY}/groups/{{a_group}}"
+SCIM_USER, SCIM_GROUP = f"{SCIM}/Users/{{scim_user}}", f"{SCIM}/Groups/{{scim_group}}"
+PATCH = {"Operations": [{"op": "replace", "value": {"displayName": "Another"}}]}
 CHAT = {"messages": [{"role": "user", "content": "What of it?"}]}
 PUSHED = {"source_id": "{source_id}", "external_id": "pushed.txt", "text": "Some words."}
 
 ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/v1/search"): Route((Scope.SEARCH,), About.CALLER, {"query": "words"}),
+    ("POST", "/api/v1/search/preview"): Route(
+        (Scope.SEARCH, Scope.ACCESS_EXPLAIN), About.CALLER, {"user_id": "rea", "query": "words"}
+    ),
     ("POST", "/api/v1/answers"): Route((Scope.ANSWERS,), About.CALLER, {"question": "What of it?"}),
     ("POST", "/api/v1/feedback"): Route((Scope.ANSWERS,), About.CALLER, {"request_id": "x", "rating": 1}),
     ("GET", "/api/v1/documents"): Route((READ,), About.CALLER),
@@ -79,6 +98,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", f"{DOCUMENT}/text"): Route((READ,), About.READ),
     ("POST", f"{DOCUMENT}/reindex"): Route((WRITE,), About.MANAGE, changes=True),
     ("PUT", f"{DOCUMENT}/acl"): Route((WRITE,), About.MANAGE, {"allow": ["everyone"]}, changes=True),
+    ("PUT", f"{DOCUMENT}/labels"): Route((WRITE,), About.MANAGE, {"labels": ["no-ai"]}, changes=True),
+    ("GET", "/api/v1/retention"): Route((READ,), About.CALLER),
     ("POST", "/api/v1/access/explain"): Route(
         (Scope.ACCESS_EXPLAIN,), About.MANAGE, {"user_id": "somebody", "document_id": "{document_id}"}
     ),
@@ -108,16 +129,75 @@ ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("DELETE", "/api/v1/keys/{key_id}"): Route((Scope.KEYS,), About.KEY, changes=True),
     ("POST", "/api/v1/keys/{key_id}/rotate"): Route((Scope.KEYS,), About.KEY, {}, changes=True),
-    ("GET", "/api/v1/directory/users"): Route((Scope.DIRECTORY,), About.CALLER),
-    ("GET", "/api/v1/directory/users/{user_id}"): Route((Scope.DIRECTORY,), About.CALLER),
-    ("PUT", "/api/v1/directory/users/{user_id}"): Route(
+    ("GET", f"{DIRECTORY}/users"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("GET", USER): Route((Scope.DIRECTORY,), About.CALLER),
+    ("PUT", USER): Route((Scope.DIRECTORY,), About.CALLER, {"groups": ["news"]}, changes=True, path=A_USER),
+    ("PATCH", USER): Route((Scope.DIRECTORY,), About.CALLER, {"disabled": True}, changes=True, path=A_USER),
+    ("DELETE", f"{USER}/sessions"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("GET", f"{USER}/identities"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("POST", f"{USER}/identities"): Route(
         (Scope.DIRECTORY,),
         About.CALLER,
-        {"groups": ["news"]},
+        {"issuer": "wiki", "subject": "{a_user}"},
         changes=True,
-        path="/api/v1/directory/users/new",
+        path=f"{A_USER}/identities",
     ),
-    ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("DELETE", f"{USER}/identities"): Route(
+        (Scope.DIRECTORY,),
+        About.CALLER,
+        changes=True,
+        path=f"{A_USER}/identities?issuer=mail&subject={{a_user}}@example.org",
+    ),
+    ("GET", f"{DIRECTORY}/groups"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("POST", f"{DIRECTORY}/groups"): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"id": "of {a_user}", "members": ["user:{a_user}"]}, changes=True
+    ),
+    ("GET", GROUP): Route((Scope.DIRECTORY,), About.CALLER, path=A_GROUP),
+    ("PATCH", GROUP): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"add": ["user:rea"]}, changes=True, path=A_GROUP
+    ),
+    ("DELETE", GROUP): Route((Scope.DIRECTORY,), About.CALLER, changes=True, path=A_GROUP),
+    ("GET", f"{DIRECTORY}/members"): Route(
+        (Scope.DIRECTORY,), About.CALLER, path=f"{DIRECTORY}/members?group={{a_group}}"
+    ),
+    ("POST", f"{DIRECTORY}/import"): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"users": [{"id": "{a_user}", "groups": ["news"]}]}, changes=True
+    ),
+    ("GET", f"{SCIM}/ServiceProviderConfig"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("GET", f"{SCIM}/ResourceTypes"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("GET", f"{SCIM}/ResourceTypes/{{name}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, path=f"{SCIM}/ResourceTypes/User"
+    ),
+    ("GET", f"{SCIM}/Schemas"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("GET", f"{SCIM}/Schemas/{{name}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, path=f"{SCIM}/Schemas/urn:ietf:params:scim:schemas:core:2.0:User"
+    ),
+    ("GET", f"{SCIM}/Users"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("POST", f"{SCIM}/Users"): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"userName": "scim {a_user}"}, changes=True
+    ),
+    ("GET", f"{SCIM}/Users/{{id}}"): Route((Scope.DIRECTORY,), About.CALLER, path=SCIM_USER),
+    ("PUT", f"{SCIM}/Users/{{id}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"userName": "named {a_user}"}, changes=True, path=SCIM_USER
+    ),
+    ("PATCH", f"{SCIM}/Users/{{id}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, PATCH, changes=True, path=SCIM_USER
+    ),
+    ("DELETE", f"{SCIM}/Users/{{id}}"): Route((Scope.DIRECTORY,), About.CALLER, changes=True, path=SCIM_USER),
+    ("GET", f"{SCIM}/Groups"): Route((Scope.DIRECTORY,), About.CALLER),
+    ("POST", f"{SCIM}/Groups"): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"displayName": "new {a_user}"}, changes=True
+    ),
+    ("GET", f"{SCIM}/Groups/{{id}}"): Route((Scope.DIRECTORY,), About.CALLER, path=SCIM_GROUP),
+    ("PUT", f"{SCIM}/Groups/{{id}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, {"displayName": "renamed {a_user}"}, changes=True, path=SCIM_GROUP
+    ),
+    ("PATCH", f"{SCIM}/Groups/{{id}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, PATCH, changes=True, path=SCIM_GROUP
+    ),
+    ("DELETE", f"{SCIM}/Groups/{{id}}"): Route(
+        (Scope.DIRECTORY,), About.CALLER, changes=True, path=SCIM_GROUP
+    ),
     ("GET", "/api/v1/audit"): Route((Scope.AUDIT_READ,), About.CALLER),
     ("GET", "/api/v1/audit/export"): Route((Scope.AUDIT_READ,), About.CALLER),
     ("GET", "/api/v1/usage"): Route((Scope.METRICS_READ,), About.CALLER),
@@ -208,15 +288,21 @@ class Things:
     source_id: str
     job_id: str
     key_id: str
+    user: str
+    group: str
 
     def fill(self, template: Any) -> Any:
         """A path or body with the ids in it."""
         if isinstance(template, dict):
             return {name: self.fill(value) for name, value in template.items()}
+        if isinstance(template, list):
+            return [self.fill(value) for value in template]
         if not isinstance(template, str):
             return template
         names = {"{user_id}": "rea", "{name}": "index-none", "{model}": "refdesk", "{digest}": "x"}
         names["{new}"] = f"new {self.document_id}"
+        names |= {"{a_user}": self.user, "{a_group}": self.group}
+        names |= {"{scim_user}": scim_id(f"user:{self.user}"), "{scim_group}": scim_id(f"group:{self.group}")}
         for name in ("document_id", "source_id", "job_id", "key_id"):
             names[f"{{{name}}}"] = getattr(self, name)
         for name, value in names.items():
@@ -231,6 +317,8 @@ class Lineup:
     bench: Bench
     client: TestClient
     keys: dict[str, str]
+    groups: SqlGroups
+    links: SqlLinks
     numbers: Iterator[int] = field(default_factory=itertools.count)
     shared: dict[str, Things] = field(default_factory=dict)
 
@@ -260,7 +348,13 @@ class Lineup:
         key, _ = self.bench.desk.directory.create_key(
             UserId("olga"), name="", scopes=frozenset({"search"}), expires_at=None
         )
-        return Things(job.document_id, source_id, waiting.id, key.id)
+        user, group = f"u{number}", f"{self.bench.desk.settings.scim_name}/g{number}"
+        self.bench.user(user)
+        self.links.link(UserId(user), "mail", f"{user}@example.org")
+        self.groups.create(
+            PrincipalId(f"group:{group}"), GroupChange(add=frozenset((user_principal(UserId(user)),)))
+        )
+        return Things(job.document_id, source_id, waiting.id, key.id, user, group)
 
     def ask(self, name: str, method: str, path: str, body: Any) -> Any:
         """One request by a kind of caller."""
@@ -283,7 +377,16 @@ class Lineup:
             ]
         keys = self.bench.desk.directory.keys()
         is_key_there = any(key.id == things.key_id for key in keys)
-        return (*columns, n_inside, is_key_there)
+        return (*columns, n_inside, is_key_there, *self._people())
+
+    def _people(self) -> tuple[Any, ...]:
+        """Everything in the directory."""
+        with self.bench.desk.database.read() as session:
+            rows = [session.query(table).all() for table in (UserRow, GroupRow, MembershipRow, IdentityRow)]
+        return tuple(
+            sorted(str([getattr(row, column.key) for column in row.__table__.columns]) for row in some)
+            for some in rows
+        )
 
 
 def expected_of(kind: Kind, route: Route) -> tuple[int, str, str]:
@@ -330,8 +433,11 @@ def wrong(lineup: Lineup, route: tuple[str, str], name: str, *, careful: bool = 
         return f"{reply.status_code} for {status}"
     problem = reply.json().get("error") or reply.json()
     told = problem.get("detail") or problem["message"]
-    if problem["code"] != code or detail not in told:
-        return f"{problem['code']}, {told}, for {code}, {detail}"
+    shown = (
+        code if route[1].startswith(f"{SCIM}/") else problem["code"]
+    )  # errors of SCIM have no code of ours
+    if shown != code or detail not in told:
+        return f"{shown}, {told}, for {code}, {detail}"
     return "" if lineup.state(things) == before else "refused, and yet something changed"
 
 
@@ -339,7 +445,7 @@ def told_apart(lineup: Lineup, name: str) -> str:
     """The route by which a kind tells a hidden thing from one that is not there; empty without one."""
     things = lineup.things_for(name, fresh=False)
     nothing = "00000000-0000-4000-8000-000000000000"
-    absent = Things(nothing, nothing, nothing, nothing)
+    absent = Things(nothing, nothing, nothing, nothing, nothing, nothing)
     for route, rule in ROUTES.items():
         if expected_of(KINDS[name], rule)[0] != 404:
             continue
@@ -370,4 +476,5 @@ def open_lineup(folder: Path) -> Iterator[Lineup]:
             if key.user_id == "rita":
                 bench.desk.directory.revoke_key(key.id)
         with TestClient(bench.app, "http://127.0.0.1:8080", raise_server_exceptions=False) as client:
-            yield Lineup(bench, client, keys)
+            database = bench.desk.database
+            yield Lineup(bench, client, keys, SqlGroups(database, utc_now), SqlLinks(database, utc_now))

@@ -37,19 +37,26 @@ class Mutant:
 
 
 _ACCESS, _SQL = "retrieval.access", "retrieval.adapters.sql"
+_AROUND = f"{_SQL}.groups:groups_around"
+_PREVIEWS = "serving.previewing:Previews"
 _CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:readable_by"
 
 MUTANTS: dict[str, Mutant] = {
     # the rule
-    "deny ignored": Mutant(f"{_ACCESS}:permits", "if not ids.isdisjoint(acl.deny):", "if False:"),
-    "owner and allowed": Mutant(f"{_ACCESS}:permits", " or not ids", " and not ids"),
-    "owner forgotten": Mutant(f"{_ACCESS}:permits", "acl.owner == principal.user_id or ", ""),
+    "deny ignored": Mutant(
+        f"{_ACCESS}:permits", "if not principal.deny_ids.isdisjoint(acl.deny):", "if False:"
+    ),
+    "deny by certain groups only": Mutant(f"{_ACCESS}:permits", "principal.deny_ids", "principal.allow_ids"),
+    "groups in doubt let in": Mutant(f"{_ACCESS}:permits", "principal.allow_ids", "principal.deny_ids"),
+    "owner and allowed": Mutant(f"{_ACCESS}:permits", " or not principal", " and not principal"),
+    "owner forgotten": Mutant(f"{_ACCESS}:permits", "acl.owner in principal.user_ids or ", ""),
     "owner beats deny": Mutant(
         f"{_ACCESS}:permits", "acl.deny):", "acl.deny) and acl.owner != principal.user_id:"
     ),
     "everybody reads": Mutant(f"{_ACCESS}:permits", "return acl.owner", "return True or acl.owner"),
-    "groups forgotten": Mutant(f"{_ACCESS}:Principal.ids", "self.groups | ", ""),
+    "groups forgotten": Mutant(f"{_ACCESS}:Principal.allow_ids", "self.groups | ", ""),
     "user named like a group": Mutant(f"{_ACCESS}:user_principal", 'f"user:', 'f"group:'),
+    "other ids dropped": Mutant(f"{_ACCESS}:Principal.user_ids", "self.aliases | ", ""),
     # the index
     "everybody hashes alike": Mutant(f"{_ACCESS}:hash_principal", "return int", "return 1 or int"),
     "index hears of no deny": Mutant(f"{_ACCESS}:hashed_denied", "for p in acl.deny", "for p in ()"),
@@ -58,15 +65,19 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no readers in the filter": Mutant(
         "retrieval.adapters.qdrant_points:must",
-        'yield AnyOf("readers", tuple(sorted(access.principals)))',
+        'yield AnyOf("readers", tuple(sorted(access.allow)))',
         "yield from ()",
     ),
     "no deny in the filter": Mutant(
-        "retrieval.adapters.qdrant_points:must_not", "tuple(sorted(access.principals))", "(0,)"
+        "retrieval.adapters.qdrant_points:must_not", "tuple(sorted(access.deny))", "(0,)"
     ),
+    "index hears of no doubt": Mutant(
+        f"{_ACCESS}:filter_for", "hash_principal, principal.deny_only", "hash_principal, ()"
+    ),
+    "index lets in on doubt": Mutant(f"{_ACCESS}:filter_for", "principal.allow_ids", "principal.deny_ids"),
     "engine is given no deny": Mutant(
         "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.search",
-        "must_not=[_condition(must_not(query.access))],",
+        "must_not=[_condition(each) for each in must_not(query.access)],",
         "",
     ),
     "stale list in the index": Mutant(
@@ -84,75 +95,253 @@ MUTANTS: dict[str, Mutant] = {
         "retrieval.search:_naming", "if hit.passage.superseded_by is None", "if True"
     ),
     # listings
-    "listing without deny": Mutant(_SEEN, '~named("deny"),', ""),
-    "listing without owner": Mutant(
-        _SEEN, 'or_(DocumentRow.owner == principal.user_id, named("allow"))', 'named("allow")'
-    ),
+    "listing without deny": Mutant(_SEEN, '~named("deny", principal.deny_ids),', ""),
+    "listing without doubt": Mutant(_SEEN, "principal.deny_ids", "principal.allow_ids"),
+    "listing by one id": Mutant(_SEEN, "sorted(principal.user_ids)", "[principal.user_id]"),
+    "listing without owner": Mutant(_SEEN, "or_(is_owner, ", "or_("),
     "listing with or": Mutant(_SEEN, "return and_(", "return or_("),
     "deny counts as allow": Mutant(_SEEN, "AclEntryRow.effect == effect,", ""),
     "anybody's list": Mutant(_SEEN, "AclEntryRow.document_id == DocumentRow.id,", ""),
-    "deleted ones listed": Mutant(f"{_SQL}.visibility:visible_to", "DocumentRow.deleted_at.is_(None), ", ""),
+    "deleted ones listed": Mutant(
+        f"{_SQL}.visibility:Presence.present", "DocumentRow.deleted_at.is_(None), ", ""
+    ),
     "second page unchecked": Mutant(
         f"{_CORPUS}.documents", "query = query.where(", "query = select(DocumentRow).where("
     ),
-    "counts of everything": Mutant(
-        f"{_CORPUS}.count_by_state", "*_conditions(principal, narrow)", "*_conditions(principal, narrow)[1:]"
+    "counts of everything": Mutant(f"{_CORPUS}.count_by_state", "*conditions", "*conditions[1:]"),
+    "passages of everything": Mutant(
+        f"{_CORPUS}.passage_count", "shown, DocumentRow.section_rules.is_(", "DocumentRow.section_rules.is_("
     ),
-    "passages of everything": Mutant(f"{_CORPUS}.passage_count", ".where(visible_to(principal))", ""),
-    "sources count everything": Mutant(f"{_CORPUS}.sources", ".where(visible_to(principal))", ""),
+    "sources count everything": Mutant(
+        f"{_CORPUS}.sources", ".where(self._presence.visible_to(principal))", ""
+    ),
     "every source shown": Mutant(
-        f"{_CORPUS}.sources", "if row.id in by_source or row.owner == principal.user_id", ""
+        f"{_CORPUS}.sources", "if row.id in by_source or row.owner in principal.user_ids", ""
     ),
-    "jobs of hidden documents": Mutant(f"{_SQL}.corpus:_jobs", "readable_by(principal) & (mine", "(mine"),
+    "jobs of hidden documents": Mutant(
+        f"{_SQL}.corpus:_jobs", "presence.readable_by(principal) & (mine", "(mine"
+    ),
     "jobs of everybody": Mutant(f"{_SQL}.corpus:_jobs", "if of_everybody:", "if True:"),
     "hidden successor listed": Mutant(
         f"{_CORPUS}._without_hidden_successors", "successors[each.id] not in shown", "False"
     ),
     # one document
     "record unchecked": Mutant(f"{_CORPUS}.document", " or not permits(found[0].acl, principal)", ""),
-    "deleted record shown": Mutant(f"{_CORPUS}.document", "visible_to(principal)", "readable_by(principal)"),
+    "deleted record shown": Mutant(f"{_CORPUS}.document", "presence.visible_to(", "presence.readable_by("),
     "versions unchecked": Mutant(f"{_CORPUS}.versions", "self.document(principal, document_id)", "None"),
     "chunks unchecked": Mutant(
-        f"{_CORPUS}.chunks", "self.document(principal, document_id)", "self.record(document_id)"
+        f"{_CORPUS}.chunks", "self.document_to_read(principal, document_id)", "self.record(document_id)"
     ),
     "text unchecked": Mutant(
         "serving.documents:Documents.text",
-        "self._desk.corpus.document(principal, document_id)",
+        "self._desk.corpus.whole_document(principal, document_id)",
         "self._desk.corpus.record(document_id)",
     ),
     "history unchecked": Mutant(
         "serving.documents:Documents.history",
+        "self._desk.corpus.document(principal, document_id)\n    versions = "
         "self._desk.corpus.versions(principal, document_id)",
-        "[]",
+        "self._desk.corpus.record(document_id)\n    versions = []",
+    ),
+    # the age of permission data
+    "old lists count in listings": Mutant(
+        _SEEN, "principal.allow_ids), of_current_lists(now))", "principal.allow_ids))"
+    ),
+    "bound forgotten": Mutant(
+        f"{_SQL}.permission_age:settle",
+        "acl_valid_until(row.acl_confirmed_at or row.created_at, row.acl_max_age_s)",
+        "None",
+    ),
+    "failed refresh confirms": Mutant("ingest.syncing:Syncer.refresh", "error=error", "error=None"),
+    "words under old lists": Mutant(
+        f"{_CORPUS}.document_to_read", "document.source_id in self.outdated_sources()", "False"
+    ),
+    "passages under old lists counted": Mutant(f"{_CORPUS}.passage_count", "shown_to(", "visible_to("),
+    # previews
+    "preview of what others own": Mutant(
+        "retrieval.search:Search._check",
+        "and (previewer is None or owns(passages[candidate.chunk_id].acl, previewer))",
+        "",
+    ),
+    "preview without its asker": Mutant(
+        f"{_PREVIEWS}.search", "previewer = None if of_everything else principal", "previewer = None"
+    ),
+    "preview not on record": Mutant(
+        f"{_PREVIEWS}.search", "self._put_on_record(principal, query, preview, request_id)", "None"
+    ),
+    "preview of everything by one permission": Mutant(
+        "serving.previewing:may_preview_everything", "is_admin(principal) and ", ""
     ),
     # lists as they are written
     "new list on old text": Mutant(f"{_SQL}.acls:state_acl", "if not newer_text or", "if True or"),
-    "inside keeps its list": Mutant(f"{_SQL}.acls:write_acl", "session.scalars(inside).all()", "[]"),
+    "inside keeps its list": Mutant(f"{_SQL}.acls:_pass_on", "session.scalars(inside).all()", "[]"),
     "deny not written": Mutant(f"{_SQL}.acls:write_acl", '"deny", acl.deny', '"deny", ()'),
     "waiting list forgotten": Mutant(f"{_SQL}.acls:settle_acl", "if waiting is not None:", "if False:"),
+    # labels: what may enter a prompt, and what is there at all
+    "label ignored in the prompt": Mutant(
+        "serving.admission:admit", "may_be_prompted(passage.labels)", "True"
+    ),
+    "answers of before go to the model": Mutant(
+        "serving.http.routes.openai:_question",
+        'message.role == "user"]',
+        'message.role in ("user", "assistant")]',
+    ),
+    "what was found inside is not labelled": Mutant(
+        f"{_SQL}.labels:write_labels", "session.scalars(inside).all()", "[]"
+    ),
+    "labels of the source forgotten": Mutant(
+        f"{_SQL}.labels:labelled_of", "found[id_] | defaults[source_id]", "found[id_]"
+    ),
+    "label set by hand lost at a push": Mutant(
+        f"{_SQL}.upkeep:_take_over", "LabelOrigin.SOURCE", "LabelOrigin.OWNER"
+    ),
+    "period not looked at in listings": Mutant(
+        f"{_SQL}.visibility:Presence.present", ", ~is_over(self.retention, self.clock())", ""
+    ),
+    "period not looked at in search": Mutant(
+        f"{_SQL}.corpus:_live_passages", " if presence.shows(each.labels, each.modified_at)", ""
+    ),
+    "hold ignored": Mutant("retrieval.labels:Retention.keeping", "HOLD in labels", "False"),
+    "hold ignored in listings": Mutant(f"{_SQL}.visibility:_keeps", "row.label == HOLD, ", ""),
+    "class without a period ends at once": Mutant(
+        f"{_SQL}.visibility:_keeps", "row.label == HOLD, is_unknown, ", "row.label == HOLD, "
+    ),
+    "held ones swept away": Mutant(
+        f"{_SQL}.expiry:SqlExpiry._keeps_something", "return any(", "return False and any("
+    ),
+    "ends of hidden ones told": Mutant(
+        f"{_SQL}.expiry:SqlExpiry.due_within",
+        ".where(ends, readable).order",
+        ".where(ends).order",
+    ),
+    # sections
+    "section not in the index, nor checked": Mutant(
+        "retrieval.sections:list_for", "if not rules:", "if True:"
+    ),
+    "passage without its section's list": Mutant(
+        f"{_SQL}.rows:to_passage", "if row.section_rules is not None:", "if False:"
+    ),
+    "section not in the index": Mutant(
+        "ingest.indexing:_point", "list_for(target.acl, target.sections, chunk.place)", "target.acl"
+    ),
+    "changed sections not in the index": Mutant(
+        "ingest.indexing:_set_access", "if not access.parts:", "if True:"
+    ),
+    "section of the outermost heading": Mutant(
+        "retrieval.sections:place_of", "if section_paths:", "if False:"
+    ),
+    "only the heading itself": Mutant(
+        "retrieval.sections:_runs_through", "range(len(path) - length + 1)", "[len(path) - length]"
+    ),
+    "section widens": Mutant(
+        "retrieval.sections:_tightened",
+        "else rule.allow",
+        "else acl.allow | rule.allow",
+    ),
+    "section's deny ignored": Mutant(
+        "retrieval.sections:_tightened", "rule.deny - {EVERYONE, user_principal(acl.owner)}", "frozenset()"
+    ),
+    "whole text despite a section": Mutant(
+        f"{_CORPUS}.whole_document",
+        "if not reads_whole(document.acl, document.sections, principal):",
+        "if False:",
+    ),
+    "hash of the whole despite a section": Mutant(
+        f"{_CORPUS}.versions", "if reads_whole(document.acl, document.sections, principal):", "if True:"
+    ),
+    "hidden passages counted": Mutant(
+        f"{_CORPUS}.passage_count", "count += permits(part, principal)", "count += 1"
+    ),
+    "vanished heading opens": Mutant(
+        "retrieval.sections:list_for",
+        "rule.standing is Standing.LOST or covers(rule, place)",
+        "covers(rule, place)",
+    ),
+    "vanished heading taken for known": Mutant(
+        "retrieval.sections:_standing_in",
+        "Standing.ABSENT if rule.standing is Standing.ABSENT else Standing.LOST",
+        "Standing.ABSENT",
+    ),
+    "other rules confirm a lost heading": Mutant(
+        "retrieval.sections:stated", "if rule.standing is Standing.LOST", "if False"
+    ),
+    "section's rule gone with the next push": Mutant(
+        "retrieval.sections:awaiting",
+        "outgoing += [replace(rule, is_outgoing=True) for rule in kept.values()]",
+        "pass",
+    ),
+    "inside without the section's list": Mutant(
+        f"{_SQL}.acls:bound_inside",
+        "list_inside(read_acls(session, [row])[row.id], rules_of(row.section_rules))",
+        "read_acls(session, [row])[row.id]",
+    ),
+    "sections told to readers": Mutant(
+        "serving.documents:Documents.explain_access",
+        "if not self.may_manage(principal, document):",
+        "if False:",
+    ),
     # who asks
     "stale groups": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
-        "return Standing(True, False, _all_groups(session, user_principal(user_id)))",
-        "return self.__dict__.setdefault(user_id, Standing(True, False, _all_groups(session, "
-        "user_principal(user_id))))",
+        "return Standing(found, True, False, around.certain, aliases, around.deny_only)",
+        "return self.__dict__.setdefault(user_id, Standing(found, True, False, around.certain, aliases, "
+        "around.deny_only))",
     ),
-    "nested groups ignored": Mutant(f"{_SQL}.directory:_all_groups", "range(_MAX_GROUP_DEPTH)", "range(1)"),
+    "stale other ids": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of",
+        "aliases = aliases_of(session, found)",
+        "aliases = self.__dict__.setdefault(found, aliases_of(session, found))",
+    ),
+    "other ids are nobody's": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of",
+        "UserId(linked_user(session, user_id) or user_id)",
+        "user_id",
+    ),
+    "ended ids count": Mutant(f"{_SQL}.links:aliases_of", ", IdentityRow.ended_at.is_(None)", ""),
+    "groups that list other ids forgotten": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of", "for each in (found, *aliases)", "for each in (found,)"
+    ),
+    "unknown user in groups": Mutant(_AROUND, ", MembershipRow.member_id.not_in(sorted(doubtful))", ""),
+    "unknown user escapes": Mutant(
+        f"{_SQL}.directory:SqlDirectory.standing_of", "doubtful=[user_principal(found)]", "doubtful=[]"
+    ),
+    "nested groups ignored": Mutant(_AROUND, "reached.union(further)", "reached"),
+    "nested groups in order of id": Mutant(
+        _AROUND,
+        "MembershipRow.member_id == reached.c.id)",
+        "and_(MembershipRow.member_id == reached.c.id, MembershipRow.group_id > reached.c.id))",
+    ),
+    "depth without bound": Mutant(f"{_SQL}.groups:_refuse_too_deep", "too_deep(nested, parents)", "None"),
+    "depth of nine": Mutant("retrieval.nesting:too_deep", "> MAX_LEVELS", ">= MAX_LEVELS"),
+    "cycles refused": Mutant(
+        "retrieval.nesting:too_deep",
+        "> MAX_LEVELS",
+        "> MAX_LEVELS or any(group in parents.get(each, ()) for each in parents.get(group, ()))",
+    ),
+    "groups in doubt count": Mutant(
+        _AROUND, "GroupRow.incomplete_since >= stale_before", "GroupRow.incomplete_since.is_not(None)"
+    ),
+    "groups in doubt deny nobody": Mutant(_AROUND, "frozenset(found[0] - found[1])", "frozenset()"),
+    "groups around those in doubt count": Mutant(
+        _AROUND, "and_(is_whole, reached.c.is_certain == 1)", "is_whole"
+    ),
     "disabled user comes in": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
-        "row is None or row.disabled_at is not None",
-        "row is None",
+        "row is not None and row.disabled_at is not None",
+        "False",
     ),
     "service asks as itself": Mutant(
         "serving.http.identity:_acted_for",
-        "Principal(UserId(user), groups",
-        "Principal(caller.user_id, groups",
+        "return standing.principal",
+        "return desk.directory.standing_of(caller.user_id).principal",
     ),
     "conversation of another": Mutant(
         f"{_SQL}.conversations:SqlConversations.turns", "ConversationTurnRow.user_id == user_id,", ""
     ),
     "one prompt cache for all": Mutant(
-        "serving.answering:_cache_salt", "sorted(question.principal.ids)", "[]"
+        "serving.answering:_cache_salt",
+        "for ids in (principal.allow_ids, principal.deny_only)",
+        "for ids in ()",
     ),
     "metrics for everybody": Mutant(
         "serving.http.routes.operations:_may_count", "Scope.METRICS_READ in identify(request).scopes", "True"
@@ -182,8 +371,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "acting for nobody known": Mutant(
         "serving.http.identity:_acted_for",
-        "groups is None:",
-        "(groups := groups or frozenset()) is None:",
+        "if not standing.may_come_in:",
+        "if False:",
         "matrix",
         "whoami",
     ),
@@ -241,7 +430,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keys of everybody": Mutant(
         "serving.keys:Keys.visible",
-        "if is_admin(principal) or key.user_id == principal.user_id",
+        "if is_admin(principal) or key.user_id in principal.user_ids",
         "",
         "matrix",
         "/keys/",

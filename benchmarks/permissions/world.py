@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,23 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from benchmarks.permissions.desk import INSIDE, UNREADABLE, Bench, open_bench
-from benchmarks.permissions.oracle import EVERYONE, Listing, Organisation, Paper, Text
-from retrieval.adapters.sql.models import ChunkRow, JobRow, MembershipRow, UserRow, VersionRow
-from retrieval.corpus import SourceId, document_id_for
+from benchmarks.permissions.oracle import EVERYONE, Listing, Organisation, Paper, Seclusion, Text
+from retrieval.access import UserId
+from retrieval.adapters.sql.links import SqlLinks
+from retrieval.adapters.sql.models import ChunkRow, JobRow, UserRow, VersionRow
+from retrieval.corpus import DocumentId, DocumentState, SourceId, document_id_for
+from retrieval.errors import GroupsTooDeepError
 from retrieval.wiring import utc_now
 from serving.scopes import ALL_SCOPES, END_USER_SCOPES, Scope
 
 PEOPLE = ("ada", "bo", "cy", "dee", "eve", "hr", "olga", "sven")
 GROUPS = ("group:hr", "group:HR", "group:ada", "group:board", "group:ops", "group:staff")
+CHAIN = tuple(f"group:level-{number}" for number in range(1, 10))
+"""Each lies in the next, and the last one in the one before it too."""
+
+_DEEP = ("group:hr", CHAIN[0])
+"""Groups in which no, or hardly any, level is left for another one."""
+
 STRANGER = "mallory"
 """Has a key, but is not in the directory."""
 
@@ -29,6 +40,9 @@ ADMINISTRATOR = "adam"
 
 TOKEN = re.compile(r"zq[a-z0-9]{8}")
 WORD = re.compile(r"[a-z0-9]+")
+
+_PROVIDER = "oidc"
+_MOST_IN_DOUBT = 3
 
 _PLAIN_WORDS = (
     "annual budget review travel claim invoice meeting policy contract supplier office project "
@@ -81,6 +95,7 @@ class World:
         self.organisation = Organisation()
         self.history: list[str] = []
         self.chunks: dict[str, tuple[str, str]] = {}
+        self.positions: dict[str, int] = {}
         self.versions: dict[str, str] = {}
         self.jobs: dict[str, KnownJob] = {}
         self.live_versions: dict[str, str | None] = {}
@@ -96,11 +111,17 @@ class World:
             self.organisation.groups_of[person] = set()
             self._join(person, self._some(GROUPS, 2))
         self.bench.user(ADMINISTRATOR)
-        self.organisation.groups_of[ADMINISTRATOR] = set()
-        for inner, outer in (("ops", "staff"), ("staff", "board")):
-            self._nest(f"group:{inner}", f"group:{outer}")
-        most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS}
+        self.organisation.groups_of |= {ADMINISTRATOR: set(), STRANGER: set()}
+        self.organisation.unknown.add(STRANGER)
+        chained = [*pairwise(CHAIN), (CHAIN[-1], CHAIN[-2]), ("group:hr", CHAIN[0])]
+        for inner, outer in (("group:ops", "group:staff"), ("group:staff", "group:board"), *chained):
+            self._nest(inner, outer)
+        self.links = SqlLinks(self.bench.desk.database, utc_now)
+        most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS, Scope.PREVIEW}
         self.keys = {person: self.bench.key(person, frozenset(most)) for person in (*PEOPLE, STRANGER)}
+        self.keys |= {
+            other_id(person): self.bench.key(other_id(person), frozenset(most)) for person in PEOPLE
+        }
         self.keys[ADMINISTRATOR] = self.bench.key(ADMINISTRATOR, ALL_SCOPES - {Scope.ACT_AS})
         self.bench.user("service")
         self.service_key = self.bench.key("service", END_USER_SCOPES | {Scope.ACT_AS})
@@ -114,11 +135,11 @@ class World:
     # --- asking
 
     def ask(self, viewer: Viewer, method: str, path: str, body: Any = None) -> Any:
-        """One request by somebody."""
-        key = self.service_key if viewer.acts else self.keys[viewer.person]
-        headers = {"Authorization": f"Bearer {key}"}
+        """One request by somebody, under one of the ids that are its own."""
+        id_ = self.dice.choice(sorted(self.organisation.ids(viewer.person)))
+        headers = {"Authorization": f"Bearer {self.service_key if viewer.acts else self.keys[id_]}"}
         if viewer.acts:
-            headers["X-Refdesk-User"] = viewer.person
+            headers["X-Refdesk-User"] = id_
         return self.client.request(method, path, json=body, headers=headers)
 
     def viewers(self) -> list[Viewer]:
@@ -135,8 +156,9 @@ class World:
     def look(self) -> None:
         """Read which ids there are; what they are worth the oracle says."""
         with self.bench.desk.database.read() as session:
-            chunks = session.execute(select(ChunkRow.id, ChunkRow.document_id, ChunkRow.version_id))
-            self.chunks |= {id_: (document, version) for id_, document, version in chunks}
+            columns = (ChunkRow.id, ChunkRow.document_id, ChunkRow.version_id, ChunkRow.position)
+            for id_, document, version, position in session.execute(select(*columns)):
+                self.chunks[id_], self.positions[id_] = (document, version), position
             versions = session.execute(select(VersionRow.id, VersionRow.document_id))
             self.versions |= dict(versions.tuples().all())
             current = select(VersionRow.document_id, VersionRow.id).where(
@@ -162,9 +184,17 @@ class World:
             (4, self._text_changes),
             (2, self._new_paper),
             (2, self._paper_goes),
-            (1, self._groups_nest),
+            (2, self._groups_nest),
+            (3, self._members_are_in_doubt_or_certain),
+            (2, self._id_is_linked_or_taken),
+            (1, self._other_id_moves),
+            (1, self._stranger_moves),
             (1, self._account_is_closed_or_opened),
             (1, self._reindex),
+            (2, self._permissions_age_or_are_refreshed),
+            (3, self._labels_change),
+            (1, self._labels_of_a_source_change),
+            (1, self._sweep),
             (2, self._some_work),
             (4, self.work),
         ]
@@ -228,18 +258,61 @@ class World:
         self.organisation.disabled.discard(person)
 
     def _groups_nest(self) -> str:
-        inner, outer = self.dice.sample(GROUPS, 2)
+        inner, outer = self.dice.sample((*GROUPS, CHAIN[0]), 2)
+        around = sorted(self.organisation.outer.get(outer, set()) & {*GROUPS})
+        if around and self.dice.random() < 0.3:
+            inner = self.dice.choice(around)  # a cycle
+        elif inner not in _DEEP and self.dice.random() < 0.5:
+            outer = self.dice.choice(_DEEP)
         if outer in self.organisation.outer.get(inner, set()):
-            with self.bench.desk.database.write() as session:
-                session.delete(session.get_one(MembershipRow, (outer, inner)))
+            self.bench.in_group(inner, outer.removeprefix("group:"), is_in=False)
             self.organisation.outer[inner].discard(outer)
             return f"{inner} is in {outer} no more"
-        self._nest(inner, outer)
+        is_too_deep = self.organisation.is_too_deep(inner, outer)
+        try:
+            self._nest(inner, outer)
+        except GroupsTooDeepError:
+            assert is_too_deep, f"{inner} may not be put into {outer}"
+            return f"{inner} would lie too deep in {outer}"
+        assert not is_too_deep, f"{inner} lies too deep in {outer}"
         return f"{inner} is in {outer}"
 
     def _nest(self, inner: str, outer: str) -> None:
         self.bench.nest(inner.removeprefix("group:"), outer.removeprefix("group:"))
         self.organisation.outer.setdefault(inner, set()).add(outer)
+
+    def _members_are_in_doubt_or_certain(self) -> str:
+        group, in_doubt = self.dice.choice((*GROUPS, *CHAIN)), self.organisation.in_doubt
+        is_in_doubt = group not in in_doubt and len(in_doubt) < _MOST_IN_DOUBT
+        self.bench.in_group("user:nobody", group.removeprefix("group:"))
+        self.bench.doubt(group.removeprefix("group:"), is_in_doubt=is_in_doubt)
+        (in_doubt.add if is_in_doubt else in_doubt.discard)(group)
+        return f"who is in {group} is {'in doubt' if is_in_doubt else 'certain'}"
+
+    def _id_is_linked_or_taken(self) -> str:
+        person = self.dice.choice(PEOPLE)
+        linked = self.organisation.other_ids.setdefault(person, set())
+        if linked:
+            self.links.unlink(UserId(person), _PROVIDER, person)
+            linked.clear()
+            return f"{other_id(person)} is {person} no more"
+        self.links.link(UserId(person), _PROVIDER, person)
+        linked.add(other_id(person))
+        return f"{other_id(person)} is {person}"
+
+    def _other_id_moves(self) -> str:
+        return self._moves_by_membership(other_id(self.dice.choice(PEOPLE)))
+
+    def _stranger_moves(self) -> str:
+        return self._moves_by_membership(STRANGER)
+
+    def _moves_by_membership(self, user_id: str) -> str:
+        """A group takes in or puts out a user id that is no user's of the directory."""
+        group, groups = self.dice.choice(GROUPS), self.organisation.listed_in.setdefault(user_id, set())
+        is_in = group not in groups
+        self.bench.in_group(f"user:{user_id}", group.removeprefix("group:"), is_in=is_in)
+        (groups.add if is_in else groups.discard)(group)
+        return f"{user_id} is {'in' if is_in else 'out of'} {group}"
 
     def _account_is_closed_or_opened(self) -> str:
         person = self.dice.choice(PEOPLE)
@@ -250,20 +323,59 @@ class World:
         return f"{person} {'comes back' if is_closed else 'is shut out'}"
 
     def _list_changes(self) -> str:
-        papers = [paper for paper in self.organisation.papers if not paper.is_deleted]
+        papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
         if not papers:
             return "nothing"
         paper, listing = self.dice.choice(papers), self._listing()
-        actor = Viewer(paper.owner if self.dice.random() < 0.7 else ADMINISTRATOR)
-        body = {"owner": listing.owner, "allow": sorted(listing.allow), "deny": sorted(listing.deny)}
+        owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.7 else None
+        actor = Viewer(owner or ADMINISTRATOR)
+        body = _listing_as_sent(listing)
+        secluded = self._seclusions(paper, listing) if paper.parent is None else None
+        if secluded is not None:
+            body["sections"] = [{**_as_sent(rule), "confirmed": rule.is_known_absent} for rule in secluded]
+        record = self.bench.desk.corpus.record(DocumentId(paper.document_id))
+        newer_text = record.state is not DocumentState.LIVE
         reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/acl", body)
         allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
         if reply.status_code == 202:
             assert allowed, f"{actor} set a list without a right to"
-            self.organisation.shared(paper, listing)
+            self.organisation.shared(paper, listing, secluded, newer_text=newer_text)
         elif paper.parent is None and paper.is_settled:
             assert not allowed, f"{actor} could not set a list: {reply.text}"
-        return f"{actor} shares {paper.path}: {listing}, {reply.status_code}"
+        return f"{actor} shares {paper.path}: {listing} {secluded}, {reply.status_code}"
+
+    def _labels_change(self) -> str:
+        papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
+        paper, labels = self.dice.choice(papers), self._labels()
+        owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.5 else None
+        actor = Viewer(owner or ADMINISTRATOR)
+        body = {"labels": sorted(labels)}
+        reply = self.ask(actor, "PUT", f"/api/v1/documents/{paper.document_id}/labels", body)
+        allowed = actor.is_admin or (self._comes_in(actor) and self.organisation.may(actor.person, paper))
+        if reply.status_code == 200:
+            assert allowed, f"{actor} set labels without a right to"
+            paper.set_by_hand = labels
+            told = {each["name"] for each in reply.json()["labels"]}
+            assert told == self.organisation.labels(paper), f"{paper.path}: {told}"
+        elif paper.parent is None and paper.is_settled:
+            assert not allowed, f"{actor} could not set labels: {reply.text}"
+        return f"{actor} labels {paper.path}: {sorted(labels)}, {reply.status_code}"
+
+    def _labels_of_a_source_change(self) -> str:
+        source = self.dice.choice(sorted(self.organisation.sources))
+        labels = self._labels() if self.dice.random() < 0.3 else frozenset()
+        reply = self.ask(
+            Viewer(ADMINISTRATOR), "PATCH", f"/api/v1/sources/{source}", {"labels": sorted(labels)}
+        )
+        assert reply.status_code == 200, reply.text
+        self.organisation.labels_of_source[source] = labels
+        return f"all of {source} is labelled {sorted(labels)}"
+
+    def _sweep(self) -> str:
+        while self.bench.toolbox.expiry.bury_due():
+            pass
+        self.organisation.swept()
+        return "what has ended is swept away"
 
     def _comes_in(self, viewer: Viewer) -> bool:
         return viewer.person not in self.organisation.disabled
@@ -295,21 +407,29 @@ class World:
             "text": _as_pushed(text),
             "metadata": {"tags": [paper.tag], "superseded_by": self.successors.get(paper.document_id, "")},
         }
+        paper.age_days = self.dice.choice((0, 0, 60))
+        changed_at = utc_now() - timedelta(days=paper.age_days)
+        body["metadata"]["modified_at"] = changed_at.isoformat()
+        if self.dice.random() < 0.6:
+            paper.stated = self._labels()
+            body["labels"] = sorted(paper.stated)
         if listing is not None:
-            body["acl"] = {
-                "owner": listing.owner,
-                "allow": sorted(listing.allow),
-                "deny": sorted(listing.deny),
-            }
+            body["acl"] = _listing_as_sent(listing)
+        secluded = self._seclusions(paper, listing or paper.listing, text)
+        if secluded is not None:
+            body["sections"] = [_as_sent(rule) for rule in secluded]
+            for rule in secluded:
+                rule.is_known_absent = False
         owner = self.organisation.sources[paper.source]
         actor = Viewer(ADMINISTRATOR if owner in self.organisation.disabled else owner)
         reply = self.ask(actor, "PUT", "/api/v1/documents", body)
         assert reply.status_code == 202, reply.text
-        self.organisation.pushed(paper, text, listing, self._default(paper.source))
-        return f"{actor} pushes {paper.path}: {listing}"
+        self.organisation.pushed(paper, text, listing, self._default(paper.source), secluded)
+        return f"{actor} pushes {paper.path}: {listing} {secluded}"
 
     def _paper_goes(self) -> str:
-        papers = [each for each in self.organisation.papers if not each.is_deleted and each.parent is None]
+        papers = [each for each in self.organisation.papers if self.organisation.is_there(each)]
+        papers = [each for each in papers if each.parent is None]
         if len(papers) < self._n_papers // 2:
             return "nothing"
         paper = self.dice.choice(papers)
@@ -319,10 +439,22 @@ class World:
         return f"{paper.path} is deleted"
 
     def _reindex(self) -> str:
-        paper = self.dice.choice([each for each in self.organisation.papers if not each.is_deleted])
+        paper = self.dice.choice(list(filter(self.organisation.is_there, self.organisation.papers)))
         reply = self.ask(Viewer(ADMINISTRATOR), "POST", f"/api/v1/documents/{paper.document_id}/reindex")
         assert reply.status_code == 202, reply.text
         return f"{paper.path} is read anew"
+
+    def _permissions_age_or_are_refreshed(self) -> str:
+        source = self.dice.choice(sorted(self.organisation.sources))
+        if source not in self.organisation.outdated:
+            self.bench.let_permissions_age(SourceId(source))
+            self.organisation.outdated.add(source)
+            return f"who may read {source} was known too long ago"
+        breaks_off = self.dice.random() < 0.5
+        self.bench.refresh_permissions(SourceId(source), breaks_off=breaks_off)
+        if not breaks_off:
+            self.organisation.outdated.discard(source)
+        return f"the permissions of {source} {'cannot be read' if breaks_off else 'are confirmed'}"
 
     # --- what it is made of
 
@@ -337,7 +469,8 @@ class World:
         return set(self.dice.sample(of, self.dice.randint(0, at_most)))
 
     def _listing(self) -> Listing:
-        names = (*GROUPS, *(f"user:{person}" for person in PEOPLE))
+        ids = (*PEOPLE, *map(other_id, PEOPLE))
+        names = (*GROUPS, CHAIN[-1], *(f"user:{id_}" for id_ in ids))
         allow, deny = self._some(names, 3), self._some(names, 2) if self.dice.random() < 0.4 else set()
         if self.dice.random() < 0.2:
             allow.add(EVERYONE)
@@ -345,7 +478,51 @@ class World:
             deny.add(EVERYONE)
         if self.dice.random() < 0.1:
             allow.add("group:unheard-of")
-        return Listing(self.dice.choice(PEOPLE), frozenset(allow), frozenset(deny))
+        if self.organisation.in_doubt and self.dice.random() < 0.4:
+            doubtful = self.dice.choice(sorted(self.organisation.in_doubt))
+            (allow if self.dice.random() < 0.4 else deny).add(doubtful)
+            allow |= {EVERYONE} if doubtful in deny else set()
+        owner = self.dice.choice(PEOPLE)
+        if self.dice.random() < 0.1:
+            deny.add(f"user:{owner}")
+        return Listing(
+            owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
+        )
+
+    def _labels(self) -> frozenset[str]:
+        if self.dice.random() < 0.4:
+            return frozenset()
+        names = ("no-ai", "no-ai", "no-ai", "retention:short", "retention:short", "retention:long")
+        chosen = {self.dice.choice(names)}
+        if self.dice.random() < 0.3:
+            chosen.add(self.dice.choice(("hold", "retention:odd", *names)))
+        return frozenset(chosen)
+
+    def _seclusions(
+        self, paper: Paper, listing: Listing, coming: Text | None = None
+    ) -> list[Seclusion] | None:
+        """Rules for parts of a paper, some of them about headings that it does not have; None for no say."""
+        if self.dice.random() < 0.5:
+            return None
+        rules = [self._seclusion(paper, listing, coming) for _ in range(self.dice.randint(0, 2))]
+        if self.dice.random() < 0.4:
+            rules += [Seclusion(old.heading, old.allow, old.deny) for old in paper.secluded[:2]]
+        by_heading = {rule.heading: rule for rule in rules}
+        for rule in by_heading.values():
+            rule.is_known_absent = self.dice.random() < 0.3
+        return list(by_heading.values())
+
+    def _seclusion(self, paper: Paper, listing: Listing, coming: Text | None) -> Seclusion:
+        texts = [text for text in (paper.live, paper.sent, coming) if text is not None]
+        paths = [path for text in texts for path, _ in text.parts if path]
+        heading: tuple[str, ...] = (self.token(),)
+        if paths and self.dice.random() < 0.85:
+            path = self.dice.choice(paths)
+            start = self.dice.randrange(len(path))
+            heading = path[start : start + self.dice.randint(1, 2)]
+        other = self._listing()
+        of_paper = {name for name in sorted(listing.allow) if self.dice.random() < 0.5}
+        return Seclusion(heading, other.allow | of_paper, other.deny)
 
     def _default(self, source: str) -> Listing:
         return Listing(self.organisation.sources[source])
@@ -353,7 +530,8 @@ class World:
     def _text(self, live: Text | None) -> Text:
         if live is not None and self.dice.random() < 0.15:
             return live
-        body = "\n\n".join(self._paragraph() for _ in range(self.dice.randint(1, 3)))
+        known = [path for path, _ in live.parts if path] if live is not None else []
+        body = "\n\n".join(self._headings(known) + self._paragraph() for _ in range(self.dice.randint(1, 4)))
         if live is not None and self.dice.random() < 0.1:
             return Text(body, is_readable=False)
         if self.dice.random() < 0.15:
@@ -364,6 +542,15 @@ class World:
         self.texts.append(made)
         return made
 
+    def _headings(self, known: list[tuple[str, ...]]) -> str:
+        """The line of headings above a paragraph, empty for none; `known` ones stay more often than not."""
+        if self.dice.random() < 0.4:
+            return ""
+        if not known or self.dice.random() < 0.3:
+            known.append(tuple(self.token() for _ in range(self.dice.randint(1, 6))))
+        path = self.dice.choice(known)
+        return f"# {' / '.join(path[: self.dice.randint(1, len(path))])}\n"
+
     def _paragraph(self) -> str:
         return " ".join(self._sentence() for _ in range(2))
 
@@ -371,6 +558,19 @@ class World:
         words = self.dice.choices(_VOCABULARY, k=10)
         words.insert(self.dice.randrange(3, 8), self.token())
         return f"The {' '.join(words)}."
+
+
+def other_id(person: str) -> str:
+    """The id that a person has elsewhere, while it is linked."""
+    return f"{_PROVIDER}:{person}"
+
+
+def _listing_as_sent(listing: Listing) -> dict[str, Any]:
+    return {"owner": listing.owner, "allow": sorted(listing.allow), "deny": sorted(listing.deny)}
+
+
+def _as_sent(rule: Seclusion) -> dict[str, Any]:
+    return {"heading": list(rule.heading), "allow": sorted(rule.allow), "deny": sorted(rule.deny)}
 
 
 def _as_pushed(text: Text) -> str:

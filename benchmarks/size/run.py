@@ -252,7 +252,7 @@ def _recall(job: Job, _: float) -> dict[str, Any]:
                 asked = opened.encoders.embedder.embed_query(question)
                 exact = set(mine[np.argsort(-(matrix[rows] @ asked), kind="stable")[:_RECALL_K]])
                 query = IndexQuery(
-                    access=filter_for(principal),
+                    access=filter_for(principal, outdated=()),
                     dense=asked,
                     sparse=opened.encoders.sparse.encode_query(question),
                     depth=_RECALL_K,

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from ingest.ports import FoundDocument, Lineage
 from retrieval.adapters.sql import families, jobs
-from retrieval.adapters.sql.acls import inherited_acl, state_acl
+from retrieval.adapters.sql.acls import bound_inside, inherited_acl, state_acl
 from retrieval.adapters.sql.jobs import JobRequest
+from retrieval.adapters.sql.labels import pass_on_labels
 from retrieval.adapters.sql.models import DocumentRow
-from retrieval.adapters.sql.rows import batches, read_acls
+from retrieval.adapters.sql.rows import batches
 from retrieval.corpus import DocumentId, DocumentState, SourceId, document_id_for
 from retrieval.jobs import FORCE, Job, JobKind
 
@@ -26,7 +27,7 @@ def take_in(
     Returns:
         Ids of documents that were buried because they are inside no more.
     """
-    acl = read_acls(session, [parent])[parent.id]
+    acl = bound_inside(session, parent)
     present = select(DocumentRow.id).where(
         DocumentRow.parent_id == parent.id, DocumentRow.deleted_at.is_(None)
     )
@@ -39,7 +40,8 @@ def take_in(
         row.url, row.tags, row.superseded_by = parent.url, list(parent.tags), parent.superseded_by
         row.modified_at = parent.modified_at
         if row.deleted_at is not None:
-            row.acl_origin, row.deleted_at = "source", None
+            row.acl_origin, row.deleted_at, row.section_rules = "source", None, None
+        pass_on_labels(session, parent.id, row.id)
         is_newer = not is_settled or row.state != DocumentState.LIVE
         state_acl(session, row, inherited_acl(session, row, acl), newer_text=is_newer)
         if not is_settled:

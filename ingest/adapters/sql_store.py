@@ -12,6 +12,7 @@ from ingest.adapters import sql_versions as versions
 from ingest.adapters.sql_children import lineage_of, take_in
 from ingest.errors import IngestError, ListingShrankError
 from ingest.ports import (
+    DocumentAccess,
     FoundDocument,
     IndexableChunk,
     IndexTarget,
@@ -21,13 +22,15 @@ from ingest.ports import (
     Published,
     Run,
     StagedVersion,
+    StatedAcl,
 )
 from retrieval.access import Acl
-from retrieval.adapters.sql import families, jobs
-from retrieval.adapters.sql.acls import settle_acl, state_acl, waiting_acls
+from retrieval.adapters.sql import families, jobs, permission_age
+from retrieval.adapters.sql.acls import settle_acl, settle_sections, state_acl, waiting_acls
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import missed_by
 from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.labels import labelled_of, write_labels
 from retrieval.adapters.sql.models import (
     ChunkRow,
     DocumentRow,
@@ -36,6 +39,7 @@ from retrieval.adapters.sql.models import (
     VersionRow,
 )
 from retrieval.adapters.sql.rows import OF_LIVE_VERSION, batches, read_acls, to_document, to_source
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -50,6 +54,8 @@ from retrieval.corpus import (
 from retrieval.errors import IndexesChangedError, LeaseLostError, NotFoundError, RefdeskError
 from retrieval.indexes import Calibration, spoken
 from retrieval.jobs import FORCE, JobKind, Lease
+from retrieval.labels import Labelled, LabelOrigin
+from retrieval.sections import SectionRule, list_for, place_of
 
 
 class SqlDocumentStore:
@@ -73,8 +79,14 @@ class SqlDocumentStore:
         with self._database.read() as session:
             listed = (DocumentRow.source_id == source_id, DocumentRow.parent_id.is_(None))
             rows = list(session.scalars(select(DocumentRow).where(*listed)))
-            acls = read_acls(session, rows) | waiting_acls(session, rows)
-        return {row.external_id: _to_known(row, acls[row.id]) for row in rows}
+            acls, waiting = read_acls(session, rows), waiting_acls(session, rows)
+            labelled = labelled_of(session, {row.id: row.source_id for row in rows})
+        return {
+            row.external_id: _to_known(
+                row, waiting.get(row.id, acls[row.id]), labelled[row.id], waits=row.id in waiting
+            )
+            for row in rows
+        }
 
     def register(
         self, source: Source, listed: Sequence[ListedDocument], *, run: Run, reason: str
@@ -122,6 +134,23 @@ class SqlDocumentStore:
             changed += map(DocumentId, families.descendant_ids(session, changed))
         return changed
 
+    def update_access(self, stated: Sequence[StatedAcl]) -> list[DocumentId]:
+        """See `DocumentStore.update_access`."""
+        changed: list[DocumentId] = []
+        with self._database.write() as session:
+            for each in stated:
+                row = session.get_one(DocumentRow, each.document_id, with_for_update=True)
+                if row.deleted_at is not None or row.acl_origin == "manual":
+                    continue
+                newer = row.state != DocumentState.LIVE or row.fingerprint != each.fingerprint
+                if state_acl(session, row, each.acl, newer_text=newer):
+                    changed.append(each.document_id)
+            return changed + [DocumentId(id_) for id_ in families.descendant_ids(session, changed)]
+
+    def now(self) -> datetime:
+        """See `DocumentStore.now`."""
+        return self._clock()
+
     def bury(self, document_ids: Sequence[DocumentId]) -> list[ChunkId]:
         """See `DocumentStore.bury`."""
         now = self._clock()
@@ -129,7 +158,9 @@ class SqlDocumentStore:
             buried = families.bury(session, document_ids, now, requested_by="desk")
             return [id_ for batch in batches(buried, 500) for id_ in _chunk_ids(session, batch)]
 
-    def note_sync(self, source_id: SourceId, *, error: IngestError | None, whole: bool) -> None:
+    def note_sync(
+        self, source_id: SourceId, *, error: IngestError | None, whole: bool, listed_at: datetime
+    ) -> None:
         """See `DocumentStore.note_sync`."""
         with self._database.write() as session:
             row = session.get_one(SourceRow, source_id)
@@ -140,6 +171,16 @@ class SqlDocumentStore:
                 row.error_code, row.error_message = "", ""
             if whole:
                 row.synced_at = self._clock()
+                permission_age.confirm(row, listed_at, self._clock())
+
+    def note_refresh(self, source_id: SourceId, *, error: IngestError | None, listed_at: datetime) -> None:
+        """See `DocumentStore.note_refresh`."""
+        with self._database.write() as session:
+            row = session.get_one(SourceRow, source_id)
+            if error is not None:
+                row.acl_error_code = error.code
+                return
+            permission_age.confirm(row, listed_at, self._clock())
 
     def document(self, document_id: DocumentId) -> Document:
         """See `DocumentStore.document`."""
@@ -149,7 +190,8 @@ class SqlDocumentStore:
                 raise NotFoundError(f"no document {document_id}")
             live = None if row.live_version_id is None else session.get(VersionRow, row.live_version_id)
             acl = read_acls(session, [row])[row.id]
-        return to_document(row, acl, None if live is None else live.number)
+            labelled = labelled_of(session, {row.id: row.source_id})[row.id]
+        return to_document(row, acl, None if live is None else live.number, labelled)
 
     def note_reading(self, lease: Lease, state: DocumentState) -> None:
         """See `DocumentStore.note_reading`."""
@@ -210,12 +252,14 @@ class SqlDocumentStore:
             document.title = document.source_title or version.title or document.external_id
             document.media_type, document.language = version.media_type, version.language
             document.warnings = list(version.facts.get("warnings", []))
+            write_labels(session, document.id, LabelOrigin.TEXT, version.facts.get("labels", []))
             document.state, document.attempts, document.updated_at = DocumentState.LIVE, 0, now
             document.error_code, document.error_message, document.retryable = "", "", False
             if epoch is not None:
                 document.indexed_acl_epoch = epoch
             buried = [] if found is None else take_in(session, document, found, lease.job, now)
             settle_acl(session, document)  # last: it goes for what is inside too, newer text or not
+            settle_sections(session, document)
             replaced = _chunk_ids(session, [document.id], but=version_id)
             return Published(
                 replaced + _chunk_ids(session, buried),
@@ -279,6 +323,7 @@ class SqlDocumentStore:
             tags=tuple(row.tags),
             modified_at=row.modified_at,
             acl=acl,
+            sections=rules_of(row.section_rules),
             acl_epoch=row.acl_epoch,
         )
 
@@ -326,8 +371,9 @@ class SqlDocumentStore:
                 for row, title, source_title, external_id, language in session.execute(query):
                     shown = source_title or title or external_id
                     text = indexed_text(shown, tuple(row.heading_path), row.context, row.text)
+                    place = place_of(row.heading_path, row.section_paths)
                     chunks.append(
-                        IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text, language)
+                        IndexableChunk(ChunkId(row.id), DocumentId(row.document_id), text, language, place)
                     )
         return chunks
 
@@ -336,11 +382,13 @@ class SqlDocumentStore:
         with self._database.read() as session:
             return [DocumentId(id_) for id_ in session.scalars(_STALE)]
 
-    def access_epoch(self, document_id: DocumentId) -> tuple[Acl, int]:
-        """See `DocumentStore.access_epoch`."""
+    def access_of(self, document_id: DocumentId) -> DocumentAccess:
+        """See `DocumentStore.access_of`."""
         with self._database.read() as session:
             row = session.get_one(DocumentRow, document_id)
-            return read_acls(session, [row])[row.id], row.acl_epoch
+            acl, rules = read_acls(session, [row])[row.id], rules_of(row.section_rules)
+            parts = _lists_of_parts(session, document_id, acl, rules) if rules else {}
+        return DocumentAccess(acl, parts, row.acl_epoch)
 
     def confirm_access(self, document_id: DocumentId, epoch: int) -> None:
         """See `DocumentStore.confirm_access`."""
@@ -375,7 +423,7 @@ def _stale_family(session: Session, document_id: DocumentId) -> list[DocumentId]
     return [DocumentId(id_) for part in parts for id_ in session.scalars(part)]
 
 
-def _to_known(row: DocumentRow, acl: Acl) -> Known:
+def _to_known(row: DocumentRow, acl: Acl, labelled: tuple[Labelled, ...], *, waits: bool) -> Known:
     unfinished_business = row.state == DocumentState.QUARANTINED and row.retryable
     return Known(
         document_id=DocumentId(row.id),
@@ -389,6 +437,9 @@ def _to_known(row: DocumentRow, acl: Acl) -> Known:
         acl_is_manual=row.acl_origin == "manual",
         deleted_at=row.deleted_at,
         needs_retry=unfinished_business,
+        labelled=labelled,
+        modified_at=row.modified_at,
+        acl_is_late=waits and row.state == DocumentState.LIVE,
     )
 
 
@@ -432,9 +483,23 @@ def _take_over(
         row.title = item.title
     row.superseded_by, row.modified_at, row.updated_at = item.superseded_by, item.modified_at, now
     families.pass_on_details(session, row)
+    write_labels(session, row.id, LabelOrigin.SOURCE, item.labels)
     if row.acl_origin == "manual":
         return False
     return state_acl(session, row, item.acl or source.default_acl, newer_text=newer_text)
+
+
+def _lists_of_parts(
+    session: Session, document_id: DocumentId, acl: Acl, rules: Sequence[SectionRule]
+) -> dict[ChunkId, Acl]:
+    of_document = select(VersionRow.id).where(VersionRow.document_id == document_id)
+    query = select(ChunkRow.id, ChunkRow.heading_path, ChunkRow.section_paths).where(
+        ChunkRow.version_id.in_(of_document)
+    )
+    return {
+        ChunkId(id_): list_for(acl, rules, place_of(path, paths))
+        for id_, path, paths in session.execute(query).tuples()
+    }
 
 
 def _chunk_ids(

@@ -11,6 +11,7 @@ from markdown_it.token import Token
 from ingest.parsers.html import read_markup
 from ingest.parsers.part import Draft, Part, Source, code, heading, list_item, paragraph, table
 from ingest.parsers.text_decoding import decode_text
+from retrieval.labels import MAX_LABELS, Label, label_named
 
 _FRONT_MATTER = re.compile(
     r"\A\s*(?:---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)"  # YAML
@@ -18,13 +19,20 @@ _FRONT_MATTER = re.compile(
     re.S,
 )
 _FIELD = re.compile(r"^(title|author|description)\s*[:=]\s*(.+?)\s*$", re.M | re.I)
+_LABELS = re.compile(
+    r"^labels[ \t]*[:=][ \t]*(\[[^\]]*\]|[^\n]*(?:\n[ \t]*-[ \t][^\n]*)*)",  # [a, b], or one a line behind "-"
+    re.M | re.I,
+)
+UNKNOWN_LABEL = "unknown_label"
+"""Warning of a text whose front matter names a label that there is not."""
+
 _TITLE_ANCHOR = re.compile(r"\s*\{#[\w-]+\}\s*$")
 
 _PARSER = MarkdownIt("commonmark", {"maxNesting": 50}).enable("table").enable("strikethrough")
 
 
 def read(source: Source) -> Draft:
-    """Headings, paragraphs, list items, tables, code. Front matter gives the title and is no body text."""
+    """Headings, paragraphs, list items, tables, code. Front matter gives title and labels, and is no body text."""
     return read_markdown(decode_text(source.content))
 
 
@@ -32,14 +40,33 @@ def read_markdown(text: str) -> Draft:
     """As `read`, for text already decoded."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     fields: dict[str, str] = {}
+    labels: tuple[Label, ...] = ()
+    warnings: tuple[str, ...] = ()
     if match := _FRONT_MATTER.match(text):
         fields = {
             name.lower(): value.strip("\"'")
             for name, value in _FIELD.findall(match.group(1) or match.group(2))
         }
+        labels, warnings = _labels(match.group(1) or match.group(2))
         text = text[match.end() :]
     tokens = _PARSER.parse(text)
-    return Draft(_parts(tokens), fields.pop("title", ""), metadata=fields)
+    title = fields.pop("title", "")
+    return Draft(_parts(tokens), title, metadata=fields, labels=labels, warnings=warnings)
+
+
+def _labels(front_matter: str) -> tuple[tuple[Label, ...], tuple[str, ...]]:
+    """The labels that front matter names, and what to warn of: a name that is none, or too many of them."""
+    found: set[Label] = set()
+    warnings: tuple[str, ...] = ()
+    for value in _LABELS.findall(front_matter):
+        for piece in re.split(r"[,\n\[\]]", value):
+            name = piece.partition("#")[0].strip().removeprefix("- ").strip(" \t\"'")
+            try:
+                found |= {label_named(name)} if name else set()
+            except ValueError:
+                warnings = (UNKNOWN_LABEL,)
+    labels = sorted(found)
+    return tuple(labels[:MAX_LABELS]), (UNKNOWN_LABEL,) if len(labels) > MAX_LABELS else warnings
 
 
 def _parts(tokens: list[Token]) -> Iterator[Part]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ingest.document import BlockKind
+from retrieval.labels import Label
 
 MAX_TEXT_CHARACTERS = 2_000_000
 MAX_HEADING_CHARACTERS = 300
@@ -63,6 +64,7 @@ class Draft:
         parts: May be a generator: it is read once, and only until the text limit is reached.
         members: Files inside; may be a generator as well.
         is_container: Files inside were kept, so that having no text is no failure.
+        labels: What the text says of itself.
     """
 
     parts: Iterable[Part]
@@ -72,6 +74,7 @@ class Draft:
     warnings: tuple[str, ...] = ()
     members: Iterable[PackedMember] = ()
     is_container: bool = False
+    labels: tuple[Label, ...] = ()
 
 
 def heading(text: str, level: int, page: int | None = None) -> Part:

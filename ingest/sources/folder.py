@@ -3,12 +3,14 @@
 A `.refdesk.toml` applies to its folder and everything below it; of several, the nearest one counts:
 
     owner = "mara.lindqvist"
+    labels = ["no-ai"]                  # of the folder and all below it, beside those that are stated there
     [acl]
     allow = ["group:everyone"]          # user:<id> or group:<name>
     deny = []
     [documents."travel-2023.md"]        # optional, for files in the same folder
     superseded_by = "travel-2025.docx"
     tags = ["travel"]
+    labels = ["retention:minutes"]
 """
 
 from __future__ import annotations
@@ -17,12 +19,11 @@ import os
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ingest.errors import FetchFailedError, SourceUnavailableError, TooLargeError
 from ingest.ports import ConnectorParts, ListedDocument
 from ingest.sources.rules import RULES_FILE, FolderRules, read_rules
-from retrieval.access import Acl, UserId
+from retrieval.access import UserId
 from retrieval.corpus import Source
 
 
@@ -52,7 +53,7 @@ class FolderConnector:
         """See `Connector.list_documents`. External ids are paths relative to the root, with "/"."""
         if not self._root.is_dir():
             raise SourceUnavailableError(f"the folder {self._root} does not exist")
-        yield from self._walk(self._root, inherited=None)
+        yield from self._walk(self._root, FolderRules())
 
     def list_paths(self, paths: Collection[str]) -> Iterator[ListedDocument]:
         """See `PartialConnector.list_paths`."""
@@ -83,24 +84,21 @@ class FolderConnector:
         if any(part.startswith(".") for part in relative.parts):
             return
         folder, rules = self._root, self._rules(self._root)
-        acl = rules.acl
         for part in relative.parts[:-1]:
             folder /= part
             if folder.is_symlink() or not folder.is_dir():
                 return
-            rules = self._rules(folder)
-            acl = rules.acl or acl
+            rules = self._rules(folder).within(rules)
         path = folder / relative.name
         if path.is_symlink():
             return
         if path.is_dir():
-            yield from self._walk(path, acl)
+            yield from self._walk(path, rules)
         elif path.is_file():
-            yield self._listed(path, acl, rules.documents.get(path.name, {}))
+            yield self._listed(path, rules)
 
-    def _walk(self, folder: Path, inherited: Acl | None) -> Iterator[ListedDocument]:
-        rules = self._rules(folder)
-        acl = rules.acl or inherited
+    def _walk(self, folder: Path, outer: FolderRules) -> Iterator[ListedDocument]:
+        rules = self._rules(folder).within(outer)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -109,11 +107,12 @@ class FolderConnector:
             if entry.name.startswith(".") or entry.is_symlink():
                 continue
             if entry.is_dir():
-                yield from self._walk(Path(entry.path), acl)
+                yield from self._walk(Path(entry.path), rules)
             elif entry.is_file():
-                yield self._listed(Path(entry.path), acl, rules.documents.get(entry.name, {}))
+                yield self._listed(Path(entry.path), rules)
 
-    def _listed(self, path: Path, acl: Acl | None, facts: dict[str, Any]) -> ListedDocument:
+    def _listed(self, path: Path, rules: FolderRules) -> ListedDocument:
+        facts = rules.documents.get(path.name, {})
         try:
             status = path.stat()
         except OSError as error:
@@ -128,8 +127,9 @@ class FolderConnector:
             url=facts.get("url", ""),
             modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
             size_bytes=status.st_size,
-            acl=acl,
+            acl=rules.acl,
             tags=tuple(facts.get("tags", ())),
+            labels=rules.labels_of(path.name),
             superseded_by=str(relative.parent / successor) if successor else "",
         )
 

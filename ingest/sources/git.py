@@ -34,6 +34,7 @@ from ingest.sources.patterns import PathPatterns
 from ingest.sources.rules import RULES_FILE, FolderRules, read_rules
 from retrieval.access import Acl, UserId
 from retrieval.corpus import Source
+from retrieval.labels import Label
 
 OPTIONS = (
     *("allow_hosts", "branch", "exclude", "include", "key_file", "max_object_mb", "max_repository_mb"),
@@ -72,6 +73,7 @@ class _File:
     blob: ObjectID
     acl: Acl | None
     facts: dict[str, Any]
+    labels: tuple[Label, ...]
 
 
 def connector(source: Source, parts: ConnectorParts) -> GitConnector:
@@ -181,13 +183,13 @@ class GitConnector:
     def _files(self, repository: Repo, commit: Commit, *, only: str | None = None) -> Iterator[_File]:
         """The documents of a commit, or the one at the path `only`."""
         place = self._settings.subfolder if only is None else only
-        for file in self._walk(repository, commit.tree, "", None, place.split("/") if place else []):
+        for file in self._walk(repository, commit.tree, "", FolderRules(), place.split("/") if place else []):
             inside = not self._settings.subfolder or file.path.startswith(f"{self._settings.subfolder}/")
             if inside and self._settings.patterns.want(file.path) and only in (None, file.path):
                 yield file
 
     def _walk(
-        self, repository: Repo, tree_id: ObjectID, folder: str, inherited: Acl | None, way: list[str]
+        self, repository: Repo, tree_id: ObjectID, folder: str, outer: FolderRules, way: list[str]
     ) -> Iterator[_File]:
         """Files of a folder and below; where `way` names a next part, only of that one."""
         if folder.count("/") > _MAX_DEPTH:
@@ -195,16 +197,16 @@ class GitConnector:
         tree = repository[tree_id]
         if not isinstance(tree, Tree):
             raise SourceUnavailableError(f"{folder or 'the root'} is no folder")
-        rules = self._rules(repository, tree, folder)
-        acl = rules.acl or inherited
+        rules = self._rules(repository, tree, folder).within(outer)
         for entry in tree.items():
             name = entry.path.decode("utf-8", "backslashreplace")
             if name.startswith(".") or "/" in name or "\x00" in name or not name or (way and name != way[0]):
                 continue
             if stat.S_ISDIR(entry.mode):
-                yield from self._walk(repository, entry.sha, f"{folder}{name}/", acl, way[1:])
+                yield from self._walk(repository, entry.sha, f"{folder}{name}/", rules, way[1:])
             elif stat.S_ISREG(entry.mode):
-                yield _File(f"{folder}{name}", entry.sha, acl, rules.documents.get(name, {}))
+                facts = rules.documents.get(name, {})
+                yield _File(f"{folder}{name}", entry.sha, rules.acl, facts, rules.labels_of(name))
 
     def _rules(self, repository: Repo, tree: Tree, folder: str) -> FolderRules:
         try:
@@ -231,6 +233,7 @@ class GitConnector:
             size_bytes=size,
             acl=file.acl,
             tags=tuple(file.facts.get("tags", ())),
+            labels=file.labels,
             superseded_by=str(Path(folder) / successor) if successor else "",
         )
 

@@ -3,21 +3,25 @@
 A `.refdesk.toml` applies to its folder and everything below it; of several, the nearest one counts:
 
     owner = "mara.lindqvist"
+    labels = ["no-ai"]                  # of the folder and all below it, beside those that are stated there
     [acl]
     allow = ["group:everyone"]          # user:<id> or group:<name>
     deny = []
     [documents."travel-2023.md"]        # optional, for files in the same folder
     superseded_by = "travel-2025.docx"
     tags = ["travel"]
+    labels = ["retention:minutes"]
 """
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrieval.access import Acl, PrincipalId, UserId
+from retrieval.labels import Label, labels_named
 
 RULES_FILE = ".refdesk.toml"
 
@@ -28,6 +32,15 @@ class FolderRules:
 
     acl: Acl | None = None
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    labels: frozenset[Label] = frozenset()
+
+    def within(self, outer: FolderRules) -> FolderRules:
+        """These rules with what the folder around states: its list where there is none here, its labels too."""
+        return replace(self, acl=self.acl or outer.acl, labels=self.labels | outer.labels)
+
+    def labels_of(self, name: str) -> tuple[Label, ...]:
+        """The labels of the file of this name in the folder."""
+        return tuple(sorted(self.labels | _labels(self.documents.get(name, {}))))
 
 
 def read_rules(text: str, *, default_owner: UserId) -> FolderRules:
@@ -41,7 +54,15 @@ def read_rules(text: str, *, default_owner: UserId) -> FolderRules:
     """
     rules = tomllib.loads(text)
     stated = "acl" in rules or "owner" in rules
-    return FolderRules(_acl(rules, default_owner) if stated else None, rules.get("documents", {}))
+    documents = rules.get("documents", {})
+    for facts in documents.values():
+        _labels(facts)  # a label that there is not is told of now, not once its file is there
+    return FolderRules(_acl(rules, default_owner) if stated else None, documents, _labels(rules))
+
+
+def _labels(stated: Mapping[str, Any]) -> frozenset[Label]:
+    labels = stated.get("labels", [])
+    return frozenset(labels_named(map(str, labels if isinstance(labels, list) else [labels])))
 
 
 def _acl(rules: dict[str, Any], default_owner: UserId) -> Acl:

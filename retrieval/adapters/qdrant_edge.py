@@ -120,11 +120,19 @@ class QdrantEdgeIndex:
             batch = ids[start : start + _DELETE_BATCH]
             self._update(edge.UpdateOperation.delete_points(list(batch)), chunk_ids=batch)
 
-    def set_access(self, document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]) -> None:
+    def set_access(
+        self,
+        document_id: DocumentId,
+        readers: Sequence[int],
+        denied: Sequence[int],
+        *,
+        only: Collection[ChunkId] | None = None,
+    ) -> None:
         """See `VectorIndex.set_access`."""
-        of_document = _in_documents([document_id])
+        named = [] if only is None else [edge.HasIdCondition(set(only))]
+        changed = edge.Filter(must=[_condition(AnyOf("document", (document_id,))), *named])
         payload = {"readers": list(readers), "denied": list(denied)}
-        operation = edge.UpdateOperation.set_payload_by_filter(of_document, payload)
+        operation = edge.UpdateOperation.set_payload_by_filter(changed, payload)
         self._update(operation, document_ids=[document_id])
 
     def set_sparse(self, vectors: Mapping[ChunkId, SparseVector]) -> None:
@@ -138,7 +146,7 @@ class QdrantEdgeIndex:
         """See `VectorIndex.search`."""
         condition = edge.Filter(
             must=[_condition(each) for each in must(query.access, query.filters)],
-            must_not=[_condition(must_not(query.access))],
+            must_not=[_condition(each) for each in must_not(query.access)],
         )
 
         def found(shard: Any, leg: Any) -> tuple[Candidate, ...]:

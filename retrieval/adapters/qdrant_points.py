@@ -66,7 +66,9 @@ def payload_of(point: Point) -> dict[str, Any]:
 
 def must(access: AccessFilter, filters: SearchFilters) -> Iterator[Condition]:
     """Conditions that all have to hold; the access clause is always the first."""
-    yield AnyOf("readers", tuple(sorted(access.principals)))
+    yield AnyOf("readers", tuple(sorted(access.allow)))
+    if access.owners:
+        yield AnyOf("readers", tuple(sorted(access.owners)))
     for key, values in (
         ("source", filters.sources),
         ("type", filters.media_types),
@@ -84,6 +86,8 @@ def must(access: AccessFilter, filters: SearchFilters) -> Iterator[Condition]:
         yield Between("modified", since, until)
 
 
-def must_not(access: AccessFilter) -> AnyOf:
-    """The condition that may not hold: a deny entry for the principal."""
-    return AnyOf("denied", tuple(sorted(access.principals)))
+def must_not(access: AccessFilter) -> Iterator[Condition]:
+    """Conditions none of which may hold: a deny entry for the principal, a source that is not shown now."""
+    yield AnyOf("denied", tuple(sorted(access.deny)))
+    if access.outdated:
+        yield AnyOf("source", tuple(sorted(access.outdated)))

@@ -125,12 +125,20 @@ class QdrantServerIndex:
             with _translated():
                 self._client.delete(self._collection, selector, wait=True)
 
-    def set_access(self, document_id: DocumentId, readers: Sequence[int], denied: Sequence[int]) -> None:
+    def set_access(
+        self,
+        document_id: DocumentId,
+        readers: Sequence[int],
+        denied: Sequence[int],
+        *,
+        only: Collection[ChunkId] | None = None,
+    ) -> None:
         """See `VectorIndex.set_access`."""
-        of_document = models.Filter(must=[_condition(AnyOf("document", (document_id,)))])
+        named = [] if only is None else [models.HasIdCondition(has_id=list(only))]
+        changed = models.Filter(must=[_condition(AnyOf("document", (document_id,))), *named])
         payload = {"readers": list(readers), "denied": list(denied)}
         with _translated():
-            self._client.set_payload(self._collection, payload, points=of_document, wait=True)
+            self._client.set_payload(self._collection, payload, points=changed, wait=True)
 
     def set_sparse(self, vectors: Mapping[ChunkId, SparseVector]) -> None:
         """See `VectorIndex.set_sparse`."""
@@ -291,7 +299,7 @@ def _requests(query: IndexQuery) -> dict[str, models.QueryRequest]:
     """One filtered search by name of the leg, for each leg that has anything to look for."""
     condition = models.Filter(
         must=[_condition(each) for each in must(query.access, query.filters)],
-        must_not=[_condition(must_not(query.access))],
+        must_not=[_condition(each) for each in must_not(query.access)],
     )
 
     def nearest(using: str, wanted: list[float] | models.SparseVector) -> models.QueryRequest:

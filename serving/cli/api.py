@@ -72,9 +72,9 @@ class Api:
         """The body of a PATCH below /api/v1."""
         return self._call("PATCH", path, json=dict(body))
 
-    def delete(self, *path: str) -> Any:
+    def delete(self, *path: str, **query: Any) -> Any:
         """The body of a DELETE below /api/v1."""
-        return self._call("DELETE", path)
+        return self._call("DELETE", path, params=query)
 
     def probe(self, path: str) -> tuple[int, Any]:
         """Status and body of a GET at the root, whatever the status is."""

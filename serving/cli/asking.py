@@ -1,4 +1,4 @@
-"""`refdesk ask` and `refdesk search`."""
+"""`refdesk ask`, `refdesk search` and `refdesk preview`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from serving.cli.api import Api, Connection, connected, json_option, open_api
 from serving.cli.errors import CommandError
-from serving.cli.output import plain, print_json
+from serving.cli.output import plain, print_json, say
 from serving.cli.shape import ExampleCommand, place_of
 
 _SHOWN_CHARS = 300
@@ -99,6 +99,31 @@ def search(
         _print_hits(found)
 
 
+@click.command(
+    cls=ExampleCommand,
+    examples=("refdesk preview mara 'travel expenses'", "refdesk preview mara 'VPN' --limit 3 --json"),
+)
+@click.argument("user")
+@click.argument("query", nargs=-1, required=True)
+@click.option("--limit", type=click.IntRange(1, 200), default=10, show_default=True, help="Most hits.")
+@json_option
+@connected
+def preview(user: str, query: tuple[str, ...], limit: int, as_json: bool, connection: Connection) -> None:
+    """Find what USER would find for QUERY among the documents that you own.
+
+    Administrators with the scope preview see everything that USER would find. It is put on record who looked as
+    whom, and at what.
+    """
+    body = {"user_id": user, "query": " ".join(query), "limit": limit}
+    with open_api(connection) as api:
+        found = api.post("search", "preview", body=body)
+    if as_json:
+        print_json(found)
+        return
+    say(plain(found["notice"]))
+    _print_hits(found, nothing=f"{plain(user)} would find nothing of it.")
+
+
 def print_answer(answer: Mapping[str, Any]) -> None:
     """Print an answer with its citations."""
     print(plain(answer["answer"]))
@@ -116,6 +141,8 @@ def print_sources_of(answer: Mapping[str, Any]) -> None:
         reason = answer["fallback_reason"]
         why = "the day's tokens are used up" if reason == "token_budget_spent" else reason
         print(f"\n(Extracts stand in for the model: {why}.)", file=sys.stderr)
+    if answer.get("withheld"):
+        print(f"\n(Left out, because labelled no-ai: {answer['withheld']} passages.)", file=sys.stderr)
 
 
 def _streamed(api: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -140,9 +167,9 @@ def _streamed(api: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:
     raise CommandError("unexpected_reply", "the answer ended early", "Ask again.")
 
 
-def _print_hits(found: Mapping[str, Any]) -> None:
+def _print_hits(found: Mapping[str, Any], *, nothing: str = "Nothing found that you may read.") -> None:
     if not found["hits"]:
-        print("Nothing found that you may read.")
+        print(nothing)
     for rank, hit in enumerate(found["hits"], start=1):
         print(f"{rank:>2}. {plain(hit['title'])}{place_of(hit)}  ({hit['score']:.3f})")
         print(f"    {_one_line(hit['text'])}")

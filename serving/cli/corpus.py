@@ -1,4 +1,4 @@
-"""`refdesk status`, `docs` and `reindex`: what is in the desk, and how it fares."""
+"""`refdesk status`, `docs`, `label`, `retention` and `reindex`: what is in the desk, and how it fares."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def status(as_json: bool, connection: Connection) -> None:
     for trouble in found["troubles"]:
         print(f"\n{plain(trouble['name'])} ({trouble['state']})")
         print_explanation(trouble["explanation"])
+    if found["unknown_groups"]:
+        named = ", ".join(plain(group) for group in found["unknown_groups"])
+        print(f"\nAccess lists name groups that nobody knows, so they match nobody: {named}")
 
 
 @click.command(
@@ -133,6 +136,60 @@ def reindex(
         raise CommandError(states[0]["error_code"], states[0]["error_message"])
 
 
+@click.command(
+    cls=ExampleCommand,
+    examples=("refdesk label minutes/june.md", "refdesk label minutes/june.md --add no-ai --remove hold"),
+)
+@click.argument("document")
+@click.option("--add", multiple=True, help="Set this label: no-ai, hold or retention:CLASS; may be repeated.")
+@click.option("--remove", multiple=True, help="Take this label away, where a person set it; may be repeated.")
+@json_option
+@connected
+def label(
+    document: str, add: tuple[str, ...], remove: tuple[str, ...], as_json: bool, connection: Connection
+) -> None:
+    """Show the labels of DOCUMENT (id, path or title), or change those that people set.
+
+    What its source, its text or the document around it states stays.
+    """
+    with open_api(connection) as api:
+        document_id = find_document(api, document)
+        found = api.get("documents", document_id)
+        if add or remove:
+            own = {each["name"] for each in found["labels"] if each["origin"] == "owner"}
+            body = {"labels": sorted((own | set(add)) - set(remove))}
+            found = api.put("documents", document_id, "labels", body=body)
+    if as_json:
+        print_json({name: found[name] for name in ("labels", "kept_until", "held")})
+        return
+    rows = [(each["name"], each["origin"]) for each in found["labels"]]
+    print_table(("label", "set by"), rows, empty="It has no label.")
+    say(_kept(found))
+
+
+@click.command(cls=ExampleCommand, examples=("refdesk retention --days 90", "refdesk retention --json"))
+@click.option("--days", type=click.IntRange(0, 36_500), default=30, show_default=True, help="From now on.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="Most to show.")
+@json_option
+@connected
+def retention(days: int, limit: int, as_json: bool, connection: Connection) -> None:
+    """List the documents that you may read whose period of retention ends within some days. Changes nothing."""
+    with open_api(connection) as api:
+        found = api.get("retention", days=days, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (each["kept_until"][:10], ", ".join(each["classes"]), each["title"], each["external_id"])
+        for each in found["documents"]
+    ]
+    print_table(("kept until", "class", "title", "path"), rows, empty=f"Nothing ends within {days} days.")
+    periods = [f"{name} {period} days" for name, period in found["classes"].items()]
+    say(f"Classes: {', '.join(periods) or 'none (REFDESK_RETENTION)'}")
+    if found["others"]:
+        say(f"And {found['others']} that you may not read.")
+
+
 def print_explanation(explanation: Mapping[str, str] | None) -> None:
     """Print what happened, what happens next and what helps, one a line."""
     if explanation is not None:
@@ -188,7 +245,11 @@ def _show_document(api: Api, document_id: str, as_json: bool) -> None:
         print_json({"document": found, "history": history})
         return
     fields = ("title", "external_id", "id", "source_id", "state", "version", "owner", "media_type")
-    print_table(("what", "is"), [(name.replace("_", " "), found[name]) for name in fields], empty="")
+    rows = [(name.replace("_", " "), found[name]) for name in fields]
+    if found["labels"]:
+        names = sorted({each["name"] for each in found["labels"]})
+        rows += [("labels", ", ".join(names)), ("kept", _kept(found))]
+    print_table(("what", "is"), rows, empty="")
     print_explanation(found["explanation"])
     events: list[tuple[str, ...]] = [
         (each["created_at"][:19], f"version {each['number']}", each["reason"], each["requested_by"])
@@ -198,9 +259,16 @@ def _show_document(api: Api, document_id: str, as_json: bool) -> None:
         (each["created_at"][:19], each["kind"], each["reason"], each["requested_by"], _end_of(each))
         for each in history["jobs"]
     ]
-    rows = [(*event, "")[:5] for event in sorted(events, reverse=True)]
     print()
-    print_table(("when", "what", "why", "by", "outcome"), rows, empty="")
+    shown = [(*event, "")[:5] for event in sorted(events, reverse=True)]
+    print_table(("when", "what", "why", "by", "outcome"), shown, empty="")
+
+
+def _kept(found: Mapping[str, Any]) -> str:
+    """How long a document is kept, in words."""
+    if found["held"]:
+        return "kept while it is held"
+    return f"kept until {found['kept_until'][:10]}" if found["kept_until"] else "kept for any time"
 
 
 def _end_of(job: Mapping[str, Any]) -> str:

@@ -98,14 +98,14 @@ def _catalogue(settings: Settings) -> Check:
     from retrieval.adapters.sql.audit import SqlAudit
     from retrieval.adapters.sql.corpus import SqlCorpus
     from retrieval.adapters.sql.database import Database
-    from retrieval.wiring import utc_now
+    from retrieval.wiring import presence_of, utc_now
 
     if not settings.catalogue_url and not (settings.data / "catalogue.db").exists():
         return Check("catalogue", "skipped", f"no desk in {settings.data} yet", "refdesk up --docs FOLDER")
     database = Database(settings.database_url)
     try:
         database.migrate()
-        totals = SqlCorpus(database).totals()
+        totals = SqlCorpus(database, presence_of(settings, utc_now)).totals()
         SqlAudit(database, utc_now).records(after=0, limit=1)
     finally:
         database.close()

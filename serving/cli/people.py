@@ -1,21 +1,24 @@
-"""`refdesk access`, `directory` and `keys`: who may read what, who belongs where, and by which credential."""
+"""`refdesk access` and `keys`: who may read what, and who comes in by which credential."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
-from serving.cli.api import Connection, connected, json_option, open_api
+from serving.cli.api import Api, Connection, connected, json_option, open_api
 from serving.cli.corpus import find_document
-from serving.cli.output import print_json, print_table, say
+from serving.cli.errors import CommandError
+from serving.cli.output import plain, print_json, print_table, say
 from serving.cli.shape import Duration, ExampleCommand
 from serving.cli.sources import refuse_stray_options
 
 
 @click.group()
 def access() -> None:
-    """Explain who may read a document, and why."""
+    """Explain who may read a document, and why; say who may read its sections."""
 
 
 @access.command("explain", cls=ExampleCommand, examples=("refdesk access explain mara people/salaries.xlsx",))
@@ -31,7 +34,8 @@ def explain(user: str, document: str, as_json: bool, connection: Connection) -> 
     if as_json:
         print_json(found)
         return
-    print(f"{user} {'may' if found['may_read'] else 'may not'} read it.")
+    in_part = found["may_read"] and not found["reads_whole"]
+    print(f"{user} {'may' if found['may_read'] else 'may not'} read {'parts of it' if in_part else 'it'}.")
     if not found["known_user"]:
         print(
             "The directory does not know this user, or has disabled it: groups are counted only when it asks."
@@ -41,56 +45,101 @@ def explain(user: str, document: str, as_json: bool, connection: Connection) -> 
         for rule in found["rules"]
     ]
     print_table(("rule", "applies", "because of", "decides"), rows, empty="")
+    if found["deny_only"]:
+        print(
+            f"Counts where it is denied only, as its members are not known: {', '.join(found['deny_only'])}"
+        )
+    for section in found["sections"]:
+        print(f"section {plain(' > '.join(section['heading']))}: {'yes' if section['may_read'] else 'no'}")
 
 
-@click.group(invoke_without_command=True)
-@json_option
-@connected
-@click.pass_context
-def directory(context: click.Context, as_json: bool, connection: Connection) -> None:
-    """List the users of the directory, or put one in (refdesk directory put --help)."""
-    if context.invoked_subcommand is not None:
-        refuse_stray_options(connection, as_json)
-        return
-    with open_api(connection) as api:
-        found = api.get("directory", "users")
-    if as_json:
-        print_json(found)
-        return
-    rows = [(user["id"], user["name"], ", ".join(user["groups"])) for user in found["users"]]
-    print_table(("user", "name", "groups"), rows, empty="The directory is empty.")
-
-
-@directory.command(
-    "put", cls=ExampleCommand, examples=("refdesk directory put mara --group hr --group staff",)
+@access.command(
+    "sections",
+    cls=ExampleCommand,
+    examples=(
+        "refdesk access sections people/handbook.md",
+        "refdesk access sections people/handbook.md --heading Pay --heading Directors --allow board",
+        "refdesk access sections people/handbook.md --heading Pay --confirm",
+        "refdesk access sections people/handbook.md --heading Pay --remove",
+    ),
 )
-@click.argument("user")
-@click.option("--name", default="", help="Name to show.")
-@click.option("--group", "groups", multiple=True, help="Group the user is in; may be repeated.")
+@click.argument("document")
+@click.option("--heading", "path", multiple=True, help="The section; its headings, outermost first.")
+@click.option("--allow", multiple=True, help="Who may read it: user:ID, group:NAME or a group's name.")
+@click.option("--deny", multiple=True, help="Who may not.")
+@click.option("--confirm", is_flag=True, help="Keep its rule though the live text lost the heading.")
+@click.option("--remove", is_flag=True, help="Take its rule away.")
 @json_option
 @connected
-def put_user(user: str, name: str, groups: tuple[str, ...], as_json: bool, connection: Connection) -> None:
-    """Create or replace USER. The groups given are the only ones, from the next request on."""
-    with open_api(connection, create=True) as api:
-        found = api.put("directory", "users", user, body={"name": name, "groups": list(groups)})
-    if as_json:
-        print_json(found)
-    else:
-        print(f"{found['id']}: {', '.join(found['groups']) or 'in no group'}")
+def sections(
+    *,
+    document: str,
+    path: tuple[str, ...],
+    allow: tuple[str, ...],
+    deny: tuple[str, ...],
+    confirm: bool,
+    remove: bool,
+    as_json: bool,
+    connection: Connection,
+) -> None:
+    """List who may read which section of DOCUMENT (id or path), or set the rule for one (--heading).
 
-
-@directory.command("sign-out", cls=ExampleCommand, examples=("refdesk directory sign-out oidc:248289761001",))
-@click.argument("user")
-@json_option
-@connected
-def sign_out(user: str, as_json: bool, connection: Connection) -> None:
-    """Sign USER out of every browser, from the next request on. Keys are not touched."""
+    A rule only ever narrows who may read the document, and reaches everything below its heading. Without --allow
+    the owner alone reads the section.
+    """
+    if not path and (allow or deny or confirm or remove):
+        raise click.UsageError("name the section with --heading")
+    if remove + confirm + bool(allow or deny) > 1:
+        raise click.UsageError("--remove, --confirm, and --allow with --deny exclude one another")
     with open_api(connection) as api:
-        found = api.delete("directory", "users", user, "sessions")
+        document_id = find_document(api, document)
+        acl = api.get("documents", document_id)["acl"]
+        if acl is None:
+            raise CommandError("not_permitted", "only the document's owner may do this")
+        if path:
+            named = {"heading": list(path), "allow": list(allow), "deny": list(deny)}
+            acl = _with_section(api, document_id, acl, named, confirm=confirm, remove=remove)
     if as_json:
-        print_json(found)
+        print_json({"sections": acl["sections"]})
+        return
+    rows = [
+        (" > ".join(each["heading"]), each["standing"], ", ".join(each["readers"]), ", ".join(each["deny"]))
+        for each in acl["sections"]
+    ]
+    print_table(("section", "heading is", "read by", "denied to"), rows, empty="No section has a rule.")
+    if any(each["standing"] == "lost" for each in acl["sections"]):
+        say(
+            "The text lost a heading: its rule counts for all of the text until you --confirm or --remove it."
+        )
+
+
+def _with_section(
+    api: Api,
+    document_id: str,
+    acl: Mapping[str, Any],
+    named: Mapping[str, Any],
+    *,
+    confirm: bool,
+    remove: bool,
+) -> Mapping[str, Any]:
+    """The document's list once the named section's rule is set, confirmed or taken away."""
+    present = {tuple(each["heading"]): each for each in acl["sections"]}
+    heading = tuple(named["heading"])
+    if (confirm or remove) and heading not in present:
+        raise CommandError("not_found", "there is no rule for this section")
+    changed: dict[tuple[str, ...], dict[str, Any]] = {
+        path: {"heading": each["heading"], "allow": each["allow"], "deny": each["deny"]}
+        for path, each in present.items()
+    }
+    if remove:
+        del changed[heading]
+    elif confirm:
+        changed[heading]["confirmed"] = True
     else:
-        print(f"{found['ended']} sessions ended")
+        changed[heading] = dict(named)
+    body = {"allow": acl["allow"], "deny": acl["deny"], "sections": list(changed.values())}
+    done: Mapping[str, Any] = api.put("documents", document_id, "acl", body=body)["acl"]
+    return done
 
 
 @click.group(invoke_without_command=True)

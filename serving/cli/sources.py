@@ -16,13 +16,24 @@ from serving.cli.shape import Duration, ExampleCommand, span, wait_option
 from serving.cli.waiting import failures_of, outcome_of, wait_for_run
 
 _EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_SIGNS = {"added": "+", "modified": "~", "touched": "=", "deleted": "-"}
+_SIGNS = {"added": "+", "modified": "~", "touched": "=", "deleted": "-", "expired": "x"}
 
 _option = click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="For the connector; VALUE may be JSON."
 )
 _every = click.option("--every", type=Duration(), help="Sync by itself this often: 15m, 6h, 1d; off: never.")
+_labels = click.option(
+    "--label", "labels", multiple=True, help="Label of all its documents (no-ai, …); may be repeated."
+)
 _freshness = click.option("--freshness", type=Duration(), help="Age that is accepted: 2h, 1d; off: any.")
+_acl_every = click.option(
+    "--acl-every", type=Duration(), help="Refresh who may read what by itself this often: 1h; off: never."
+)
+_acl_max_age = click.option(
+    "--acl-max-age",
+    type=Duration(),
+    help="When that is older (12h, 7d), the documents are shown to nobody; off: never.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -63,6 +74,7 @@ def sources(context: click.Context, as_json: bool, connection: Connection) -> No
 @_option
 @_every
 @_freshness
+@_labels
 @click.option("--watch", is_flag=True, help="Take a folder's changes in at once, while the desk runs.")
 @click.option("--id", "source_id", default="", help="Id to use; one is made when left out.")
 @click.option("--allow", multiple=True, help="Group (or user:ID) that may read; may be repeated.")
@@ -79,6 +91,7 @@ def add_source(
     options: tuple[str, ...],
     every: int | None,
     freshness: int | None,
+    labels: tuple[str, ...],
     watch: bool,
     source_id: str,
     allow: tuple[str, ...],
@@ -99,11 +112,12 @@ def add_source(
         "location": str(folder.absolute()) if folder else location,
         "acl": {"allow": list(allow), "deny": list(deny)},
         "options": {**_options(options), **({"watch": True} if watch else {})},
+        "labels": list(labels),
     }
     with open_api(connection, create=True) as api:
         made = api.post("sources", body=body)
         if every is not None or freshness is not None:
-            made = api.patch("sources", made["id"], body=_times(every, freshness))
+            made = api.patch("sources", made["id"], body=_times(sync_every_s=every, freshness_s=freshness))
     if as_json:
         print_json(made)
     else:
@@ -135,6 +149,7 @@ def show_source(source: str, as_json: bool, connection: Connection) -> None:
     cls=ExampleCommand,
     examples=(
         "refdesk sources set handbook --every 30m --freshness 2h",
+        "refdesk sources set handbook --acl-every 15m --acl-max-age 1d",
         "refdesk sources set handbook --every off --option watch=true",
     ),
 )
@@ -143,19 +158,33 @@ def show_source(source: str, as_json: bool, connection: Connection) -> None:
 @_option
 @_every
 @_freshness
+@_acl_every
+@_acl_max_age
+@_labels
 @json_option
 @connected
 def set_source(
+    *,
     source: str,
     name: str | None,
     options: tuple[str, ...],
     every: int | None,
     freshness: int | None,
+    acl_every: int | None,
+    acl_max_age: int | None,
+    labels: tuple[str, ...],
     as_json: bool,
     connection: Connection,
 ) -> None:
-    """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away."""
-    body: dict[str, Any] = _times(every, freshness)
+    """Change SOURCE (name or id). Options are added to those it has; NAME= takes one away.
+
+    With --label these become the labels of all its documents; --label none takes them away.
+    """
+    body: dict[str, Any] = _times(
+        sync_every_s=every, freshness_s=freshness, acl_every_s=acl_every, acl_max_age_s=acl_max_age
+    )
+    if labels:
+        body["labels"] = [] if labels == ("none",) else list(labels)
     if name is not None:
         body["name"] = name
     with open_api(connection) as api:
@@ -219,13 +248,16 @@ def remove_source(source: str, yes: bool, wait: bool, as_json: bool, connection:
 @click.argument("source", required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--confirm-deletions", is_flag=True, help="Allow a mass deletion that was held back.")
+@click.option("--access-only", is_flag=True, help="Refresh who may read what, and nothing else.")
 @wait_option
 @json_option
 @connected
 def sync(
+    *,
     source: str | None,
     dry_run: bool,
     confirm_deletions: bool,
+    access_only: bool,
     wait: bool,
     as_json: bool,
     connection: Connection,
@@ -235,7 +267,9 @@ def sync(
     An empty listing, or one from which over 30 % of the documents are gone, is held back as an error until
     --confirm-deletions says that it is meant.
     """
-    body = {"dry_run": dry_run, "confirm_deletions": confirm_deletions}
+    if access_only and (dry_run or confirm_deletions):
+        raise click.UsageError("--access-only goes with neither --dry-run nor --confirm-deletions")
+    body = {"dry_run": dry_run, "confirm_deletions": confirm_deletions, "access_only": access_only}
     with open_api(connection) as api:
         chosen = _chosen(api, source)
         accepted = {each["id"]: api.post("sources", each["id"], "sync", body=body) for each in chosen}
@@ -303,9 +337,8 @@ def _options(given: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _times(every: int | None, freshness: int | None) -> dict[str, Any]:
-    """Schedule and target as the API takes them; 0 (`off`) is null there."""
-    given = {"sync_every_s": every, "freshness_s": freshness}
+def _times(**given: int | None) -> dict[str, Any]:
+    """Schedules and bounds as the API takes them; 0 (`off`) is null there."""
     return {name: value or None for name, value in given.items() if value is not None}
 
 
@@ -329,8 +362,11 @@ def _print_source(source: Mapping[str, Any]) -> None:
         ("age", f"{_age(source) or 'never synced'}{target}" if source["is_read"] else ""),
         ("synced every", span(source["sync_every_s"])),
         ("next sync", source["next_sync_at"]),
+        ("permissions", _permissions(source) if source["is_read"] else ""),
+        ("refreshed every", span(source["acl_every_s"])),
         ("condition", _condition(source)),
         ("error", source["error_message"]),
+        ("unknown groups", ", ".join(source["unknown_groups"])),
     ]
     print_table(("what", "is"), [row for row in rows if row[1]], empty="")
 
@@ -367,10 +403,19 @@ def _age(source: Mapping[str, Any]) -> str:
     return span(source["age_s"]) if source["is_read"] else ""
 
 
+def _permissions(source: Mapping[str, Any]) -> str:
+    """How old it is what the desk knows of who may read what."""
+    bound = f", at most {span(source['acl_max_age_s'])}" if source["acl_max_age_s"] else ""
+    known = "never confirmed" if source["acl_age_s"] is None else f"{span(source['acl_age_s'])} old"
+    return f"{known}{bound}"
+
+
 def _condition(source: Mapping[str, Any]) -> str:
     facts = [
         "paused" if source["paused_at"] else "",
         "overdue" if source["overdue"] else "",
+        "" if source["acl_state"] == "current" else f"permissions {source['acl_state']}",
         source["error_code"],
+        "unknown groups" if source["unknown_groups"] else "",
     ]
     return ", ".join(fact for fact in facts if fact) or "well"

@@ -256,10 +256,9 @@ def _question_about(desk: Desk, source: Source | None) -> str | None:
 
 
 def _owner(desk: Desk) -> Principal:
-    from retrieval.access import Principal, UserId
+    from retrieval.access import UserId
 
-    owner = UserId(desk.settings.owner)
-    return Principal(owner, desk.directory.groups_of(owner) or frozenset())
+    return desk.directory.standing_of(UserId(desk.settings.owner)).principal()
 
 
 def _url_of(listener: socket.socket) -> str:

@@ -15,7 +15,7 @@ from fastapi.telemetry import TelemetryConfig
 from serving.desk import Desk
 from serving.http import schemas
 from serving.http.callers import Callers
-from serving.http.errors import PROBLEM_TYPE, register_error_handlers
+from serving.http.errors import PROBLEM_TYPE, SCIM_PREFIX, SCIM_TYPE, register_error_handlers
 from serving.http.identity import declared_scopes
 from serving.http.limits import Counter
 from serving.http.metrics import Metrics
@@ -24,10 +24,12 @@ from serving.http.routes import (
     administration,
     asking,
     auditing,
+    directory,
     documents,
     indexes,
     openai,
     operations,
+    scim,
     sources,
 )
 from serving.http.signing_in import sign_in_router
@@ -48,7 +50,7 @@ _NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 
-_GUARDED = ("/api/v1", "/v1")
+_GUARDED = ("/api/v1", "/v1", "/scim")
 
 
 class UnguardedRouteError(Exception):
@@ -82,7 +84,18 @@ def create_app(desk: Desk, *, limits: Limits | None = None) -> FastAPI:
     app.state.counter = Counter(limits_of(desk.settings) if limits is None else limits)
     routers = [
         module.router
-        for module in (asking, documents, sources, administration, auditing, indexes, openai, operations)
+        for module in (
+            asking,
+            documents,
+            sources,
+            administration,
+            auditing,
+            directory,
+            indexes,
+            openai,
+            operations,
+            scim,
+        )
     ]
     signs_in = desk.settings.identity == "oidc" and bool(desk.settings.oidc_client_id)
     if signs_in:
@@ -139,6 +152,8 @@ def _describe_errors(path: str, operation: dict[str, Any]) -> None:
     operation["responses"].pop("422", None)
     problem = {"$ref": "#/components/schemas/Problem"}
     content: dict[str, Any] = {PROBLEM_TYPE: {"schema": problem}}
+    if path.startswith(SCIM_PREFIX):
+        content = {SCIM_TYPE: {"schema": {"type": "object", "required": ["schemas", "status"]}}}
     if path.startswith("/v1/"):
         content = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
     operation["responses"]["default"] = {"description": "An error", "content": content}

@@ -93,13 +93,14 @@ class Callers:
         Raises:
             UnauthenticatedError: The user may not come in.
         """
-        return principal_of(identity, self._desk.directory.standing_of(identity.user_id), self._rights)
+        standing = self._desk.directory.standing_of(identity.user_id, vouched=identity.groups or ())
+        return principal_of(identity, standing, self._rights)
 
     def _local_owner(self, request: Request) -> Principal:
         if not is_loopback(peer_of(request)):
             raise UnauthenticatedError("not_this_machine")
         owner = UserId(self._settings.owner)
-        return Principal(owner, self._desk.directory.groups_of(owner) or frozenset(), ALL_SCOPES)
+        return self._desk.directory.standing_of(owner).principal(ALL_SCOPES)
 
     def _bearer(self, shown: list[str]) -> Caller:
         kind, _, credential = shown[0].partition(" ")
@@ -119,8 +120,7 @@ class Callers:
         standing = self._desk.directory.standing_of(key.user_id)
         if standing.is_disabled:
             raise UnauthenticatedError("user_disabled")
-        principal = Principal(key.user_id, standing.groups, frozenset(key.scopes) & ALL_SCOPES)
-        return Caller(principal, key_id=key.id)
+        return Caller(standing.principal(frozenset(key.scopes) & ALL_SCOPES), key_id=key.id)
 
     def _of_token(self, token: str) -> Caller:
         assert self._desk.provider is not None

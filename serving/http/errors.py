@@ -16,22 +16,26 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from retrieval.errors import NotFoundError, RefdeskError
-from serving.errors import RateLimitedError
+from retrieval.errors import IdentityTakenError, NotFoundError, RefdeskError, TakenError
+from serving.errors import RateLimitedError, ScimRequestError
 
 _log = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 
 OPENAI_PREFIX = "/v1/"
+SCIM_PREFIX = "/scim/"
+SCIM_TYPE = "application/scim+json"
 
 _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     # of requests
     "bad_request": HTTPStatus.BAD_REQUEST,
     "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_query": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "scim_request": HTTPStatus.BAD_REQUEST,
     "unauthenticated": HTTPStatus.UNAUTHORIZED,
     "not_permitted": HTTPStatus.FORBIDDEN,
+    "parts_only": HTTPStatus.FORBIDDEN,
     "unknown_user": HTTPStatus.FORBIDDEN,
     "foreign_origin": HTTPStatus.FORBIDDEN,
     "unexpected_host": HTTPStatus.MISDIRECTED_REQUEST,
@@ -42,8 +46,11 @@ _STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "body_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "unsupported_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "conflict": HTTPStatus.CONFLICT,
+    "permissions_outdated": HTTPStatus.CONFLICT,
     "idempotency_conflict": HTTPStatus.CONFLICT,
     "body_timeout": HTTPStatus.REQUEST_TIMEOUT,
+    "groups_too_deep": HTTPStatus.CONFLICT,
+    "identity_taken": HTTPStatus.CONFLICT,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     # of parts of the desk
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -150,6 +157,7 @@ class Problem:
     detail: str
     hint: str
     retryable: bool = False
+    scim_type: str = ""
 
 
 def documented_codes() -> dict[str, int]:
@@ -165,7 +173,10 @@ def status_of(code: str) -> int:
 def problem_of(error: RefdeskError) -> Problem:
     """What is told about one of our errors."""
     detail = _HIDDEN_OR_ABSENT if isinstance(error, NotFoundError) else error.message
-    return Problem(status_of(error.code), error.code, detail, error.hint, error.retryable)
+    scim_type = error.scim_type if isinstance(error, ScimRequestError) else ""
+    if isinstance(error, TakenError | IdentityTakenError):
+        scim_type = "uniqueness"
+    return Problem(status_of(error.code), error.code, detail, error.hint, error.retryable, scim_type)
 
 
 def unexpected_problem() -> Problem:
@@ -197,6 +208,30 @@ def openai_body(problem: Problem) -> dict[str, object]:
     return {"error": {"message": message, "type": kind, "param": None, "code": problem.code}}
 
 
+def scim_body(problem: Problem) -> dict[str, object]:
+    """The same as an error of SCIM, which knows no 422: what cannot be understood is 400 there."""
+    scim_type = problem.scim_type or ("invalidValue" if _scim_status(problem) == 400 else "")
+    body: dict[str, object] = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
+        "status": str(_scim_status(problem)),
+        "detail": f"{problem.detail}. {problem.hint}",
+    }
+    return {**body, "scimType": scim_type} if scim_type else body
+
+
+def _scim_status(problem: Problem) -> int:
+    return 400 if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY else problem.status
+
+
+def encoded(path: str, problem: Problem, request_id: str) -> tuple[int, dict[str, object], str]:
+    """Status, body and media type for a problem, in the shape that the clients of the path read."""
+    if path.startswith(OPENAI_PREFIX):
+        return problem.status, openai_body(problem), "application/json"
+    if path.startswith(SCIM_PREFIX):
+        return _scim_status(problem), scim_body(problem), SCIM_TYPE
+    return problem.status, problem_body(problem, request_id), PROBLEM_TYPE
+
+
 def request_id_of(request: Request) -> str:
     """The id that the desk gave this request."""
     return str(getattr(request.state, "request_id", ""))
@@ -204,10 +239,8 @@ def request_id_of(request: Request) -> str:
 
 def reply(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The reply for a problem, in the shape that the route's clients read."""
-    if request.url.path.startswith(OPENAI_PREFIX):
-        return JSONResponse(openai_body(problem), status_code=problem.status, headers=headers)
-    body = problem_body(problem, request_id_of(request))
-    return JSONResponse(body, status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers)
+    status, body, media_type = encoded(request.url.path, problem, request_id_of(request))
+    return JSONResponse(body, status_code=status, media_type=media_type, headers=headers)
 
 
 def register_error_handlers(app: FastAPI) -> None:

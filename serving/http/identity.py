@@ -95,10 +95,10 @@ def _user_acted_for(headers: Headers, caller: Principal) -> str | None:
 
 def _acted_for(desk: Desk, user: str, caller: Principal) -> Principal:
     """The user, with the user's groups and at most the key's scopes."""
-    groups = desk.directory.groups_of(UserId(user))
-    if groups is None:
+    standing = desk.directory.standing_of(UserId(user))
+    if not standing.may_come_in:
         raise UnknownUserError("the directory does not know this user")
-    return Principal(UserId(user), groups, caller.scopes & END_USER_SCOPES, caller.user_id)
+    return standing.principal(caller.scopes & END_USER_SCOPES, acted_by=caller.user_id)
 
 
 def declared_scopes(route: APIRoute) -> tuple[Scope, ...] | None:

@@ -23,13 +23,10 @@ from retrieval.errors import RefdeskError
 from serving.http.browsers import check_local
 from serving.http.callers import peer_of
 from serving.http.errors import (
-    OPENAI_PREFIX,
-    PROBLEM_TYPE,
     Problem,
     RequestTimeoutError,
+    encoded,
     headers_of,
-    openai_body,
-    problem_body,
     problem_of,
     unexpected_problem,
 )
@@ -161,16 +158,16 @@ class _Exchange:
     async def refuse(self, problem: Problem, more: Mapping[str, str] | None = None) -> None:
         """Reply with a problem, in the shape that the route's clients read; nothing else is sent afterwards."""
         self.is_over = True
-        is_openai = self._scope["path"].startswith(OPENAI_PREFIX)
-        body = json.dumps(openai_body(problem) if is_openai else problem_body(problem, self._request_id))
+        status, told, media_type = encoded(self._scope["path"], problem, self._request_id)
+        body = json.dumps(told)
         headers = Headers(
             {
-                "content-type": "application/json" if is_openai else PROBLEM_TYPE,
+                "content-type": media_type,
                 "content-length": str(len(body.encode())),
                 **(more or {}),
             }
         )
-        await self._pass_on({"type": "http.response.start", "status": problem.status, "headers": headers.raw})
+        await self._pass_on({"type": "http.response.start", "status": status, "headers": headers.raw})
         await self._pass_on({"type": "http.response.body", "body": body.encode()})
 
     async def send(self, message: Message) -> None:
@@ -186,7 +183,7 @@ class _Exchange:
             headers["X-Request-Id"] = self._request_id
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
-            if self._scope["path"].startswith(("/api/", "/v1/")):
+            if self._scope["path"].startswith(("/api/", "/v1/", "/scim/")):
                 headers.setdefault("Cache-Control", "no-store")
             self._tell_quotas(headers)
         await self._send(message)

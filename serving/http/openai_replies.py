@@ -46,6 +46,7 @@ def completion(answer: Answer, request_id: str, created: int, *, base: str) -> d
         "model": MODEL_ID,
         "choices": [choice],
         "citations": cited_urls(answer, base=base),
+        "withheld": answer.n_withheld,
         "usage": usage(answer.usage),
     }
 
@@ -124,7 +125,8 @@ def _ending(writer: _ChunkWriter, answer: Answer, text: str, *, base: str, with_
     valid_from = 0 if start < 0 else start + len(_WITHDRAWN)
     masked = " " * valid_from + text[valid_from:]
     yield writer.chunk({"annotations": url_citations(masked, answer.citations, base=base)})
-    yield writer.chunk({}, finish="stop", citations=cited_urls(answer, base=base))
+    urls = cited_urls(answer, base=base)
+    yield writer.chunk({}, finish="stop", citations=urls, withheld=answer.n_withheld)
     if with_usage:
         yield writer.usage(answer.usage)
 

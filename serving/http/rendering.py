@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -15,21 +15,27 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from retrieval.access import Acl, Principal, UserId
-from retrieval.adapters.sql.directory import ApiKey, User
+from retrieval.adapters.sql.directory import ApiKey
+from retrieval.adapters.sql.expiry import Expiring
 from retrieval.audit import Record
 from retrieval.corpus import Document, Passage, SourceId, Version
 from retrieval.errors import InvalidQueryError
 from retrieval.jobs import Job
+from retrieval.labels import Keeping, Labelled, Retention
 from retrieval.query import Hit, SearchFilters, SearchResult
+from retrieval.sections import SectionRule, Standing, list_inside, reads_whole
 from serving.answer import Answer, Citation
 from serving.documents import AccessExplanation, DocumentText, History, Push, named_principals
 from serving.explaining import Explanation
 from serving.http import schemas
 from serving.indexes import ListedIndex
 from serving.jobs import FollowedJob
+from serving.previewing import Preview
 from serving.usage import Tally, Usage
 
 _MAX_TAGS = 100
+UNKNOWN_CLASS = "unknown_retention_class"
+"""Warning of a document with a class of retention that no setting gives a period: it is kept for good."""
 
 
 def filters_from(filters: schemas.FiltersIn) -> SearchFilters:
@@ -64,10 +70,25 @@ def push_from(body: schemas.PushIn, content: bytes | None, *, pusher: UserId) ->
         title=body.title,
         url=body.url,
         acl=None if body.acl is None else acl_from(body.acl, default_owner=pusher),
+        sections=None if body.sections is None else sections_stated(body.sections),
+        labels=body.labels,
         superseded_by=_checked(schemas.Line, metadata.pop("superseded_by", "")),
         modified_at=None if modified_at is None else _checked(schemas.Moment, modified_at),
         tags=_tags(metadata),
     )
+
+
+def sections_stated(sections: Sequence[schemas.SectionIn]) -> tuple[SectionRule, ...]:
+    """Rules that come with a text.
+
+    Raises:
+        InvalidQueryError: One of them is confirmed, though nobody has seen yet whether the text has its heading.
+    """
+    if any(section.confirmed for section in sections):
+        raise InvalidQueryError(
+            "sections of a pushed text are not confirmed: PUT /documents/{id}/acl does that"
+        )
+    return tuple(map(section_from, sections))
 
 
 def hit_out(hit: Hit, *, explain: bool = False) -> schemas.HitOut:
@@ -89,6 +110,7 @@ def hit_out(hit: Hit, *, explain: bool = False) -> schemas.HitOut:
         modified_at=passage.modified_at,
         media_type=passage.media_type,
         superseded_by=passage.superseded_by,
+        labels=sorted(passage.labels),
         explanation=dict(hit.contributions) if explain else None,
     )
 
@@ -107,6 +129,19 @@ def search_out(result: SearchResult, *, took_ms: float, request_id: str, explain
         request_id=request_id,
         degraded=list(result.degraded),
         timings_ms=dict(result.timings_ms) if explain else None,
+    )
+
+
+def preview_out(preview: Preview, *, took_ms: float, request_id: str, explain: bool) -> schemas.PreviewOut:
+    """A preview's reply."""
+    found = search_out(preview.result, took_ms=took_ms, request_id=request_id, explain=explain)
+    seen_as = preview.seen_as
+    what = f"everything that {seen_as} may read" if preview.of_everything else "the documents that you own"
+    return schemas.PreviewOut(
+        **found.model_dump(),
+        seen_as=seen_as,
+        among="everything" if preview.of_everything else "own",
+        notice=f"Preview: what {seen_as} would find in {what}. It is on record that you looked.",
     )
 
 
@@ -145,12 +180,53 @@ def answer_out(answer: Answer, *, request_id: str, conversation_id: str) -> sche
         conversation_id=conversation_id,
         usage=dict(answer.usage),
         fallback_reason=answer.fallback_reason,
+        withheld=answer.n_withheld,
     )
 
 
 def acl_out(acl: Acl) -> schemas.AclOut:
     """An access list."""
     return schemas.AclOut(owner=acl.owner, allow=sorted(acl.allow), deny=sorted(acl.deny))
+
+
+def section_from(section: schemas.SectionIn) -> SectionRule:
+    """A rule for a part of a document."""
+    return SectionRule(
+        heading=section.heading,
+        allow=named_principals(list(section.allow)),
+        deny=named_principals(list(section.deny)),
+        standing=Standing.ABSENT if section.confirmed else Standing.AWAITED,
+    )
+
+
+def document_acl_out(document: Document) -> schemas.DocumentAclOut:
+    """A document's access list with the rules for its parts; those that go with the live text are left out."""
+    return schemas.DocumentAclOut(
+        owner=document.acl.owner,
+        allow=sorted(document.acl.allow),
+        deny=sorted(document.acl.deny),
+        sections=[
+            schemas.SectionOut(
+                heading=list(rule.heading),
+                allow=sorted(rule.allow),
+                deny=sorted(rule.deny),
+                standing=rule.standing,
+                readers=sorted(list_inside(document.acl, [rule]).allow),
+            )
+            for rule in document.sections
+            if not rule.is_outgoing
+        ],
+    )
+
+
+def section_warnings(document: Document) -> list[str]:
+    """Codes of what its owner should know of its section rules."""
+    standings = {rule.standing for rule in document.sections if not rule.is_outgoing}
+    return [
+        code
+        for standing, code in ((Standing.LOST, "section_lost"), (Standing.ABSENT, "section_absent"))
+        if standing in standings
+    ]
 
 
 def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut | None:
@@ -161,9 +237,19 @@ def explanation_out(explanation: Explanation | None) -> schemas.ExplanationOut |
 
 
 def document_out(
-    document: Document, *, can_manage: bool, explanation: Explanation | None
+    document: Document,
+    keeping: Keeping,
+    *,
+    reader: Principal,
+    can_manage: bool,
+    explanation: Explanation | None,
 ) -> schemas.DocumentOut:
-    """A document's record."""
+    """A document's record, for somebody who may read it."""
+    warnings = [
+        *document.warnings,
+        *([UNKNOWN_CLASS] if keeping.unknown else []),
+        *(section_warnings(document) if can_manage else []),
+    ]
     return schemas.DocumentOut(
         id=document.id,
         parent_id=document.parent_id,
@@ -180,7 +266,7 @@ def document_out(
         error_message=document.error_message,
         retryable=document.retryable,
         attempts=document.attempts,
-        warnings=list(document.warnings),
+        warnings=warnings,
         size_bytes=document.size_bytes,
         superseded_by=document.superseded_by,
         version=document.live_version,
@@ -188,8 +274,47 @@ def document_out(
         created_at=document.created_at,
         updated_at=document.updated_at,
         can_manage=can_manage,
-        acl=acl_out(document.acl) if can_manage else None,
+        acl=document_acl_out(document) if can_manage else None,
+        parts_only=not reads_whole(document.acl, document.sections, reader),
         explanation=explanation_out(explanation),
+        labels=_labels_out(document.labelled),
+        kept_until=keeping.until,
+        held=keeping.is_held,
+    )
+
+
+def labels_out(document: Document, keeping: Keeping) -> schemas.LabelsOut:
+    """A document's labels."""
+    return schemas.LabelsOut(
+        document_id=document.id,
+        labels=_labels_out(document.labelled),
+        kept_until=keeping.until,
+        held=keeping.is_held,
+    )
+
+
+def _labels_out(labelled: Sequence[Labelled]) -> list[schemas.LabelOut]:
+    return [schemas.LabelOut(name=each.label, origin=each.origin) for each in labelled]
+
+
+def retention_out(
+    retention: Retention, expiring: Sequence[Expiring], others: int | None
+) -> schemas.RetentionOut:
+    """What ends soon."""
+    return schemas.RetentionOut(
+        classes={name: period.days for name, period in sorted(retention.periods.items())},
+        documents=[
+            schemas.ExpiringOut(
+                document_id=each.id,
+                source_id=each.source_id,
+                external_id=each.external_id,
+                title=each.title,
+                classes=list(each.classes),
+                kept_until=each.ends_at,
+            )
+            for each in expiring
+        ],
+        others=others,
     )
 
 
@@ -266,6 +391,13 @@ def accepted_out(job: Job) -> schemas.AcceptedOut:
     return schemas.AcceptedOut(job=job_out(job), document_id=job.document_id, source_id=job.source_id)
 
 
+def access_set_out(job: Job, document: Document) -> schemas.AccessSetOut:
+    """An access list that was set, for whoever may change it."""
+    return schemas.AccessSetOut(
+        **dict(accepted_out(job)), acl=document_acl_out(document), warnings=section_warnings(document)
+    )
+
+
 def index_out(listed: ListedIndex) -> schemas.IndexOut:
     """An index."""
     record = listed.record
@@ -320,11 +452,17 @@ def explain_out(explanation: AccessExplanation) -> schemas.ExplainOut:
         may_read=explanation.may_read,
         known_user=explanation.is_known,
         principals=list(explanation.principals),
+        deny_only=list(explanation.deny_only),
         rules=[
             schemas.RuleOut(
                 rule=rule.rule, applies=rule.applies, because=list(rule.because), decides=rule.decides
             )
             for rule in explanation.rules
+        ],
+        reads_whole=explanation.reads_whole,
+        sections=[
+            schemas.SectionReadOut(heading=list(rule.heading), may_read=may_read)
+            for rule, may_read in explanation.sections
         ],
     )
 
@@ -341,11 +479,6 @@ def key_out(key: ApiKey) -> schemas.KeyOut:
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
     )
-
-
-def user_out(user: User) -> schemas.UserOut:
-    """One user."""
-    return schemas.UserOut(id=user.id, name=user.name, groups=list(user.groups))
 
 
 def audit_record_out(record: Record) -> schemas.AuditRecordOut:

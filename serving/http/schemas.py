@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from retrieval.corpus import SOURCE_KINDS, DocumentState
+from retrieval.corpus import SOURCE_KINDS, AclAge, DocumentState
+from retrieval.labels import MAX_LABELS, Label, LabelOrigin, labels_named
 from retrieval.query import SearchMode
+from retrieval.sections import Standing
 from serving.answer import AnswerMode, ReasoningEffort
 from serving.scopes import Scope
 
@@ -46,6 +48,12 @@ Options = Annotated[
     Field(max_length=50, description="What the connector needs; secrets are named, never written."),
 ]
 Strings = Annotated[tuple[Line, ...], Field(max_length=100)]
+Labels = Annotated[
+    tuple[Annotated[Label, Field(max_length=64)], ...],
+    Field(max_length=MAX_LABELS, description="`no-ai`, `hold`, `retention:<class>`."),
+    AfterValidator(labels_named),
+]
+Heading = Annotated[Line, Field(pattern=r"\S")]
 
 
 class Incoming(BaseModel):
@@ -121,6 +129,7 @@ class HitOut(Outgoing):
     modified_at: datetime
     media_type: str
     superseded_by: str | None
+    labels: list[str] = []
     explanation: dict[str, float] | None = None
 
 
@@ -136,6 +145,23 @@ class SearchOut(Outgoing):
     request_id: str
     degraded: list[str] = []
     timings_ms: dict[str, float] | None = None
+
+
+class PreviewIn(SearchIn):
+    """A search as a user of the directory would make it."""
+
+    user_id: Id
+
+
+class PreviewOut(SearchOut):
+    """What a user would find: `everything`, or of that what the caller owns.
+
+    `seen_as` is the user. `notice` says in a sentence whose view this is, to be shown with it.
+    """
+
+    seen_as: str
+    among: Literal["own", "everything"]
+    notice: str
 
 
 class AnswerIn(Incoming):
@@ -182,7 +208,10 @@ class ModelOut(Outgoing):
 
 
 class AnswerOut(Outgoing):
-    """An answer. `abstained` means that nothing the caller may read answers the question."""
+    """An answer. `abstained` means that nothing the caller may read answers the question.
+
+    `withheld` counts passages, of the best ones that the caller may read, that a label kept out of the answer.
+    """
 
     answer: str
     citations: list[CitationOut]
@@ -196,6 +225,7 @@ class AnswerOut(Outgoing):
     conversation_id: str
     usage: dict[str, int]
     fallback_reason: str
+    withheld: int
 
 
 class FeedbackIn(Incoming):
@@ -217,12 +247,56 @@ class AclIn(Incoming):
     owner: Annotated[Id | None, Field(description="User id; left out, it stays or is the caller's.")] = None
 
 
+class SectionIn(Incoming):
+    """Who may read a section, of those who may read the document. The owner always may.
+
+    `heading` are headings that follow one another down to the section, outermost first; everything at or below
+    them belongs to it. `confirmed` keeps the rule, and opens the rest of the document, though the live text has
+    lost the heading.
+    """
+
+    heading: Annotated[tuple[Heading, ...], Field(min_length=1, max_length=20)]
+    allow: Strings = ()
+    deny: Strings = ()
+    confirmed: bool = False
+
+
+Sections = Annotated[tuple[SectionIn, ...], Field(max_length=100)]
+
+
+class DocumentAclIn(AclIn):
+    """A document's access list. `sections` left out, the rules for its parts stay; empty, they go."""
+
+    sections: Sections | None = None
+
+
 class AclOut(Outgoing):
     """An access list."""
 
     owner: str
     allow: list[str]
     deny: list[str]
+
+
+class SectionOut(Outgoing):
+    """Who may read a section.
+
+    `standing` is `found`, `absent` (the live text does not have the heading), `lost` (it had, or should have it:
+    the rule counts for the whole text until it is confirmed or changed) or `awaited` (for a text that is not live
+    yet). `readers` are whom document and rule both name, the owner apart; nobody else reads the section.
+    """
+
+    heading: list[str]
+    allow: list[str]
+    deny: list[str]
+    standing: Standing
+    readers: list[str]
+
+
+class DocumentAclOut(AclOut):
+    """A document's access list, with the rules for its parts."""
+
+    sections: list[SectionOut]
 
 
 class PushIn(Incoming):
@@ -235,7 +309,54 @@ class PushIn(Incoming):
     text: str | None = None
     bytes: str | None = None
     acl: AclIn | None = None
+    sections: Sections | None = None
+    labels: Labels | None = None
     metadata: dict[Name, JsonValue] = Field(default_factory=dict)
+
+
+class LabelsIn(Incoming):
+    """Labels that a person sets on a document; those that its source or its text states stay beside them."""
+
+    labels: Labels
+
+
+class LabelOut(Outgoing):
+    """A label of a document and who set it: the same one may come from several."""
+
+    name: str
+    origin: LabelOrigin
+
+
+class LabelsOut(Outgoing):
+    """The labels of a document. It is kept until `kept_until`, null for any time; `held` stops that."""
+
+    document_id: str
+    labels: list[LabelOut]
+    kept_until: datetime | None
+    held: bool
+
+
+class ExpiringOut(Outgoing):
+    """A document whose period of retention ends."""
+
+    document_id: str
+    source_id: str
+    external_id: str
+    title: str
+    classes: list[str]
+    kept_until: datetime
+
+
+class RetentionOut(Outgoing):
+    """Documents that end within the days asked for, the next one first.
+
+    `classes` are all classes with their days. `others` counts documents that the caller may not read; null for
+    whoever is no administrator.
+    """
+
+    classes: dict[str, int]
+    documents: list[ExpiringOut]
+    others: int | None
 
 
 class DocumentsQuery(Incoming):
@@ -265,8 +386,10 @@ class ExplanationOut(Outgoing):
 class DocumentOut(Outgoing):
     """A document's record. `acl` shows to those who may change it.
 
-    `explanation` is null for a document that is live. `parent_id` names the document that this one was found
-    in (a mail's attachment, an archive's file); whoever may read this one may read that one, too.
+    With `parts_only`, the caller may not read all of its text. `explanation` is null for a document that is live.
+    `parent_id` names the document that this one was found in (a mail's attachment, an archive's file); whoever may
+    read this one may read that one, too. `kept_until` is when its period of retention ends, null for never; it does
+    not while it is `held`.
     """
 
     id: str
@@ -292,8 +415,12 @@ class DocumentOut(Outgoing):
     created_at: datetime
     updated_at: datetime
     can_manage: bool
-    acl: AclOut | None
+    acl: DocumentAclOut | None
+    parts_only: bool
     explanation: ExplanationOut | None
+    labels: list[LabelOut]
+    kept_until: datetime | None
+    held: bool
 
 
 class DocumentsOut(Outgoing):
@@ -305,14 +432,17 @@ class DocumentsOut(Outgoing):
 
 
 class VersionOut(Outgoing):
-    """One reading of a document: when, by whom and why."""
+    """One reading of a document: when, by whom and why.
+
+    `content_hash` is empty and `n_chunks` null for whoever may read only parts of the document.
+    """
 
     id: str
     number: int
     content_hash: str
     media_type: str
     size_bytes: int
-    n_chunks: int
+    n_chunks: int | None
     reason: str
     requested_by: str
     created_at: datetime
@@ -411,6 +541,17 @@ class AcceptedOut(Outgoing):
     source_id: str | None = None
 
 
+class AccessSetOut(AcceptedOut):
+    """The access list counts from this reply on; the job tells the index.
+
+    `warnings` has `section_absent` when the live text lacks the heading of a rule, `section_lost` when that closes
+    the whole text to those whom the rule does not let in.
+    """
+
+    acl: DocumentAclOut
+    warnings: list[str]
+
+
 class ReindexIn(Incoming):
     """Which documents to read anew. `path` is an external id or a folder with everything below it."""
 
@@ -472,6 +613,7 @@ class SourceIn(Incoming):
     location: Annotated[Storable, Field(max_length=4096)] = ""
     acl: AclIn = AclIn()
     options: Options = Field(default_factory=dict)
+    labels: Annotated[Labels, Field(description="Of every document of the source.")] = ()
 
 
 class SourceChangeIn(Incoming):
@@ -481,14 +623,20 @@ class SourceChangeIn(Incoming):
     options: Options | None = None
     sync_every_s: Annotated[int, Field(ge=60, le=30 * 86_400)] | None = None
     freshness_s: Annotated[int, Field(ge=60, le=365 * 86_400)] | None = None
+    acl_every_s: Annotated[int, Field(ge=60, le=30 * 86_400)] | None = None
+    acl_max_age_s: Annotated[int, Field(ge=60, le=365 * 86_400)] | None = None
     paused: bool | None = None
+    labels: Labels | None = None
 
 
 class SourceOut(Outgoing):
-    """A source. `location`, `options` and `acl` show to those who may change it.
+    """A source. `location`, `options` and `acl` show to those who may change it. All its documents have `labels`.
 
     `age_s` is the time since the last good sync of the whole source; it is `overdue` when that is longer than
-    `freshness_s`, the age that its owner accepts.
+    `freshness_s`, the age that its owner accepts. `acl_age_s` is the time since its access lists were last
+    confirmed in full; over `acl_max_age_s` they are `outdated`, and its documents are shown to nobody until the
+    next refresh that ends well. `unknown_groups` are those that access lists of its documents name and nobody
+    knows; they match nobody until they arrive. They show to those who may change the source.
     """
 
     id: str
@@ -507,11 +655,20 @@ class SourceOut(Outgoing):
     freshness_s: int | None
     age_s: float | None
     overdue: bool
+    acl_every_s: int | None
+    next_acl_at: datetime | None
+    acl_max_age_s: int | None
+    acl_confirmed_at: datetime | None
+    acl_age_s: float | None
+    acl_state: AclAge
+    acl_error_code: str
     paused_at: datetime | None
     location: str | None
     options: dict[str, Any] | None
     acl: AclOut | None
+    unknown_groups: list[str]
     explanation: ExplanationOut | None
+    labels: list[str]
 
 
 class SourcesOut(Outgoing):
@@ -521,10 +678,14 @@ class SourcesOut(Outgoing):
 
 
 class SyncIn(Incoming):
-    """How to sync. `dry_run` shows what would change; `confirm_deletions` allows a mass deletion."""
+    """How to sync. `dry_run` shows what would change; `confirm_deletions` allows a mass deletion.
+
+    `access_only` refreshes the permission data: it fetches, adds and deletes nothing.
+    """
 
     dry_run: bool = False
     confirm_deletions: bool = False
+    access_only: bool = False
 
 
 # --- identity, keys, directory, audit
@@ -557,15 +718,29 @@ class RuleOut(Outgoing):
     decides: bool
 
 
+class SectionReadOut(Outgoing):
+    """Whether a user may read a section that a rule is about."""
+
+    heading: list[str]
+    may_read: bool
+
+
 class ExplainOut(Outgoing):
-    """The rules in the order in which they are applied: deny, owner, allow."""
+    """The rules in the order in which they are applied: deny, owner, allow.
+
+    The rule outdated comes first where the permission data of the document's source are too old: nobody reads it.
+    `reads_whole` says whether every part may be read; `sections` show to those who may change the access list.
+    """
 
     user_id: str
     document_id: str
     may_read: bool
     known_user: bool
     principals: list[str]
+    deny_only: list[str]
     rules: list[RuleOut]
+    reads_whole: bool
+    sections: list[SectionReadOut]
 
 
 class KeyIn(Incoming):
@@ -607,33 +782,6 @@ class KeysOut(Outgoing):
     """Keys, newest first."""
 
     keys: list[KeyOut]
-
-
-class UserIn(Incoming):
-    """A user with all groups it is directly in; a bare name is a group's."""
-
-    name: Annotated[Storable, Field(max_length=200)] = ""
-    groups: Annotated[tuple[Id, ...], Field(max_length=1000)] = ()
-
-
-class UserOut(Outgoing):
-    """A user of the directory."""
-
-    id: str
-    name: str
-    groups: list[str]
-
-
-class EndedOut(Outgoing):
-    """How many sessions were ended."""
-
-    ended: int
-
-
-class UsersOut(Outgoing):
-    """Users in order of id."""
-
-    users: list[UserOut]
 
 
 class AuditRecordOut(Outgoing):
@@ -709,7 +857,8 @@ class StatusOut(Outgoing):
     """Where the desk stands, counting what the caller may see.
 
     `troubles` are the sources that the caller owns and the documents that it may read with which something is
-    wrong, at most 20 documents.
+    wrong, at most 20 documents. `unknown_groups` are those that access lists in sources that the caller may change
+    name and nobody knows.
     """
 
     version: str
@@ -719,6 +868,7 @@ class StatusOut(Outgoing):
     generator: str
     identity: str
     troubles: list[TroubleOut]
+    unknown_groups: list[str]
 
 
 # --- OpenAI-compatible

@@ -9,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from retrieval.access import Principal, UserId
 from retrieval.adapters.sql.corpus import DocumentFilter
+from retrieval.corpus import AclAge, Source
 from retrieval.errors import RefdeskError
 from retrieval.query import Query
+from retrieval.wiring import utc_now
 from serving.desk import Desk
 from serving.documents import Documents
 from serving.http import schemas
@@ -30,6 +32,8 @@ _PROBER = Principal(UserId(""))
 
 def status_of_desk(desk: Desk, principal: Principal) -> schemas.StatusOut:
     """The desk as one principal may see it."""
+    sources = Sources(desk)
+    unknown = sources.unknown_groups(principal, [each.source for each in sources.visible(principal)])
     return schemas.StatusOut(
         version=refdesk_version(),
         documents_by_state=desk.corpus.count_by_state(principal, DocumentFilter()),
@@ -38,6 +42,7 @@ def status_of_desk(desk: Desk, principal: Principal) -> schemas.StatusOut:
         generator=desk.settings.vllm_model if desk.settings.vllm_url else "extractive",
         identity=desk.settings.identity,
         troubles=[*_sources_in_trouble(desk, principal), *_documents_in_trouble(desk, principal)],
+        unknown_groups=sorted({group for groups in unknown.values() for group in groups}),
     )
 
 
@@ -50,12 +55,21 @@ def _sources_in_trouble(desk: Desk, principal: Principal) -> list[schemas.Troubl
             source_id=source.id,
             document_id=None,
             name=source.name,
-            state=source.error_code or ("paused" if source.paused_at else "overdue"),
+            state=_trouble_with(source),
             explanation=explanation_out(explanations[source.id]),
         )
         for source in visible
         if source.id in explanations and explanations[source.id].is_trouble
     ]
+
+
+def _trouble_with(source: Source) -> str:
+    """What is wrong with a source that is not well, the worst first."""
+    age = source.acl_state(utc_now())
+    if age is not AclAge.CURRENT:
+        return f"permissions_{age}"
+    paused = "paused" if source.paused_at else ""
+    return source.error_code or paused or source.acl_error_code or "overdue"
 
 
 def _documents_in_trouble(desk: Desk, principal: Principal) -> list[schemas.TroubleOut]:

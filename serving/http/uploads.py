@@ -14,7 +14,7 @@ from serving.http import schemas
 from serving.http.errors import UnsupportedMediaTypeError
 from serving.http.rendering import validated
 
-_NESTED = ("acl", "metadata")
+_NESTED = ("acl", "sections", "labels", "metadata")
 _FORM_FIELDS = frozenset(schemas.PushIn.model_fields) | {"file"}
 
 
@@ -75,6 +75,8 @@ def upload_body_schema() -> dict[str, Any]:
             "title": text,
             "url": text,
             "acl": {**text, "description": "JSON, as in the other form"},
+            "sections": {**text, "description": "JSON, as in the other form"},
+            "labels": {**text, "description": "JSON, as in the other form"},
             "metadata": {**text, "description": "JSON, as in the other form"},
             "file": {"type": "string", "format": "binary"},
         },

@@ -93,6 +93,22 @@ def test_everything_works_with_the_keyboard_alone(visit: Visit) -> None:
     expect(page.locator("#keys-dialog")).not_to_be_visible()
 
 
+def test_a_preview_says_whose_view_it_is(visit: Visit) -> None:
+    """A banner above the hits, as long as they are not one's own, and a way back."""
+    page = visit.open("/search?q=hotel+limit")
+    page.wait_for_selector(".hit")
+    expect(page.locator("#preview-banner")).to_be_hidden()
+    page.locator("#preview-part summary").click()
+    page.locator("#preview-user").fill("mara.lindqvist")
+    page.keyboard.press("Enter")
+    banner = page.locator("#preview-banner")
+    expect(banner).to_contain_text("what mara.lindqvist would find")
+    expect(page.locator(".hit").first).to_be_visible()
+    banner.get_by_role("button").click()
+    expect(banner).to_be_hidden()
+    expect(page.locator(".hit").first).to_be_visible()
+
+
 def test_tabs_follow_the_aria_pattern(visit: Visit) -> None:
     """Arrow keys move between the tabs and show their panels; only the chosen tab is in the tab order."""
     page = visit.open("/documents?q=canteen")

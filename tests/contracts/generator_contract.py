@@ -18,7 +18,7 @@ from retrieval.access import Acl, UserId
 from retrieval.corpus import ChunkId, DocumentId, Passage, SourceId, VersionId
 from retrieval.query import Hit
 from serving.adapters.vllm import VllmGenerator, VllmSettings
-from serving.answer import Context, GenerationRequest, ReasoningEffort, Source
+from serving.answer import Context, GenerationRequest, Promptable, ReasoningEffort, Source
 from serving.errors import (
     GeneratorError,
     GeneratorRefusedError,
@@ -78,7 +78,7 @@ def make_source(marker: int, text: str) -> Source:
         superseded_by=None,
         acl=Acl(UserId("mara.lindqvist")),
     )
-    return Source(marker, Hit(passage, score=1.0))
+    return Source(marker, Promptable(Hit(passage, score=1.0)))
 
 
 def make_request(*texts: str, question: str = "How many days of leave?", **changes: Any) -> GenerationRequest:

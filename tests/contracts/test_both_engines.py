@@ -93,7 +93,7 @@ def test_both_find_the_same_after_changes(tmp_path: Path) -> None:
 
 def _query(principal: Principal, filters: SearchFilters, mode: SearchMode, dice: random.Random) -> IndexQuery:
     return IndexQuery(
-        access=filter_for(principal),
+        access=filter_for(principal, outdated=()),
         dense=_dense(dice),
         sparse=SparseVector(tuple(dice.sample(range(TERMS), 4)), (1.0,) * 4),
         depth=N_POINTS,

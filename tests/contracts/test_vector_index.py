@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from retrieval.access import filter_for, hashed_denied, hashed_readers
+from retrieval.access import PrincipalId, filter_for, hashed_denied, hashed_readers
 from retrieval.adapters import edge_optimizing
 from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.qdrant_server import (
@@ -20,7 +20,7 @@ from retrieval.adapters.qdrant_server import (
     QdrantServerIndex,
     connect,
 )
-from retrieval.corpus import ChunkId
+from retrieval.corpus import ChunkId, SourceId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import IndexQuery, Point, SparseVector, VectorIndex
 from retrieval.query import Legs, SearchFilters, SearchMode
@@ -30,7 +30,7 @@ from tests.services import servers
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 QUERY = IndexQuery(
-    access=filter_for(make_principal("ada")),
+    access=filter_for(make_principal("ada"), outdated=()),
     dense=np.asarray([1, 0, 0, 0], np.float32),
     sparse=SparseVector((10,), (1.0,)),
     depth=20,
@@ -81,6 +81,23 @@ def test_nearest_comes_first_in_every_mode(index: VectorIndex) -> None:
             assert leg[0].chunk_id == near.chunk_id
 
 
+def test_a_group_in_doubt_shuts_out_and_lets_nobody_in(index: VectorIndex) -> None:
+    """Groups that count against somebody only are in the filter of the denied, not in that of the readers."""
+    in_doubt = replace(make_principal("ada"), deny_only=frozenset({PrincipalId("group:hr")}))
+    lists = (
+        make_acl(allow=("group:everyone",)),
+        make_acl(allow=("group:hr",)),
+        make_acl(allow=("group:everyone",), deny=("group:hr",)),
+    )
+    points = [
+        replace(make_point(n), readers=hashed_readers(acl), denied=hashed_denied(acl))
+        for n, acl in enumerate(lists)
+    ]
+    index.upsert(points)
+    found = index.search(replace(QUERY, access=filter_for(in_doubt, outdated=())))
+    assert [each.chunk_id for each in found.dense] == [points[0].chunk_id]
+
+
 def test_upsert_replaces(index: VectorIndex) -> None:
     """Writing a point again leaves one point."""
     index.upsert([make_point(0)])
@@ -112,8 +129,23 @@ def test_access_is_filtered(
 ) -> None:
     """A search sees what the access list allows and nothing else."""
     index.upsert([make_point(0, acl=make_acl(allow=allow, deny=deny))])
-    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups))))
+    found = index.search(replace(QUERY, access=filter_for(make_principal("ada", *groups), outdated=())))
     assert bool(found.dense) == bool(found.sparse) == visible
+
+
+def test_sources_whose_lists_are_too_old_take_no_place(index: VectorIndex) -> None:
+    """What is not shown now is left out by the index, so that it crowds nothing out."""
+    index.upsert([make_point(0, source_id=SourceId("old")), make_point(1)])
+    ada = make_principal("ada")
+    found = index.search(replace(QUERY, depth=1, access=filter_for(ada, outdated={"old"})))
+    assert _ids(found) == {make_point(1).chunk_id}
+
+
+def test_a_preview_is_narrowed_to_what_names_its_asker(index: VectorIndex) -> None:
+    """Both have to be named: whoever is looked at, and the owner who looks."""
+    index.upsert([make_point(0), make_point(1, acl=make_acl("bo", allow=("group:everyone",)))])
+    access = filter_for(make_principal("ada"), outdated=(), previewer=make_principal("bo", "everyone"))
+    assert _ids(index.search(replace(QUERY, depth=1, access=access))) == {make_point(1).chunk_id}
 
 
 def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorIndex) -> None:
@@ -122,6 +154,18 @@ def test_set_access_changes_the_whole_document_and_nothing_else(index: VectorInd
     acl = make_acl(allow=("group:hr",))
     index.set_access(make_point(0, document_id="x").document_id, hashed_readers(acl), hashed_denied(acl))
     assert _ids(index.search(QUERY)) == {make_point(2).chunk_id}
+
+
+def test_set_access_changes_single_points_of_a_document(index: VectorIndex) -> None:
+    """Those that are named and of the document; unknown ids and another document's points are left alone."""
+    points = [make_point(0, document_id="x"), make_point(1, document_id="x"), make_point(2)]
+    index.upsert(points)
+    acl = make_acl(allow=("group:hr",))
+    only = [points[0].chunk_id, points[2].chunk_id, make_point(7).chunk_id]
+    index.set_access(points[0].document_id, hashed_readers(acl), hashed_denied(acl), only=only)
+    assert _ids(index.search(QUERY)) == {points[1].chunk_id, points[2].chunk_id}
+    for_hr = replace(QUERY, access=filter_for(make_principal("ada", "hr"), outdated=()))
+    assert _ids(index.search(for_hr)) == {point.chunk_id for point in points}
 
 
 def test_set_sparse_replaces_the_sparse_leg_only(index: VectorIndex) -> None:

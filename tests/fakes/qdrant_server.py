@@ -319,6 +319,8 @@ def _filter(given: Body | None) -> Any:
 
 
 def _condition(given: Body) -> Any:
+    if "has_id" in given:
+        return edge.HasIdCondition(set(given["has_id"]))
     key, match, limits = given["key"], given.get("match"), given.get("range")
     if limits:
         return edge.FieldCondition(key=key, range=edge.RangeFloat(gte=limits.get("gte"), lt=limits.get("lt")))

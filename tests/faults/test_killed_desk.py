@@ -17,6 +17,7 @@ from retrieval.adapters.qdrant_edge import QdrantEdgeIndex
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.database import Database
 from retrieval.wiring import utc_now
+from tests.make import PRESENCE
 from tests.services.servers import kill_tree
 
 TIMEOUT_S = int(os.environ.get("REFDESK_FAULT_TIMEOUT_S", "900"))
@@ -47,7 +48,7 @@ def test_killed_desk_loses_and_doubles_nothing(tmp_path: Path) -> None:
 
 def _check_consistency(data: Path, expected: set[str]) -> None:
     database = Database(f"sqlite:///{data / 'catalogue.db'}")
-    corpus = SqlCorpus(database)
+    corpus = SqlCorpus(database, PRESENCE)
     documents = corpus.documents(Principal(UserId("local")), DocumentFilter(), after=None, limit=100_000)
     assert {document.external_id for document in documents} == expected
     unfinished = [document.external_id for document in documents if not document.state.is_terminal]

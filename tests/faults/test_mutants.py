@@ -24,6 +24,7 @@ from tests.fakes.hashing_embedder import HashingEmbedder
 from tests.faults import scenarios
 from tests.faults.mutants import MUTANTS
 from tests.faults.rig import Rig, open_rig
+from tests.make import PRESENCE
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.timeout(900)]
 
@@ -80,7 +81,7 @@ def test_index_that_lags_shows_nothing(
         settings = load_settings(data=tmp_path / "reader", index_url=rig.index.url)
         indexes = indexes_of(settings, rig.database, [Encoders(HashingEmbedder(), EdgeBm25())])
         search = Search(
-            corpus=SqlCorpus(rig.database),
+            corpus=SqlCorpus(rig.database, PRESENCE),
             answering=indexes.answering,
             settings=SearchSettings(),
         )

@@ -193,7 +193,7 @@ def work(orders: Orders) -> None:
         toolbox.pipeline._extractor = InlineExtractor(orders.poison)
         app = make_app(orders.broker_url)
         register(app, replace(toolbox))
-        Relay(app, toolbox.jobs, worker, toolbox.schedule, fuse).start()
+        Relay(app, toolbox.jobs, worker, toolbox.schedule, toolbox.expiry, fuse).start()
         (settings.data / f"ready-{os.getpid()}").touch()
         queues = [f"refdesk.{name}" for name in (orders.queues or settings.queues).split(",")]
         app.worker_main([*worker_arguments(queues, worker.concurrency), "--loglevel=WARNING"])

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import serving.app
+from retrieval.access import UserId
 from retrieval.adapters.sql.directory import Standing
 from retrieval.settings import InvalidSettingsError, load_settings
 from serving.cli.main import cli
@@ -124,7 +125,7 @@ def test_auditors_need_be_no_administrators(
     settings = load_settings(
         data=tmp_path, **PROXY, admin_groups="group:proxy/it", audit_groups="group:proxy/audit"
     )
-    identity, standing = identity_of_proxy("mara", groups), Standing(False, False, frozenset())
+    identity, standing = identity_of_proxy("mara", groups), Standing(UserId("mara"), False, False)
     scopes = principal_of(identity, standing, rights_of(settings)).scopes
     assert (Scope.AUDIT_READ in scopes, Scope.ADMIN in scopes) == (reads_trail, is_admin)
     assert Scope.SEARCH in scopes

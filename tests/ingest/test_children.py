@@ -25,6 +25,7 @@ from retrieval.query import Query
 from retrieval.search import Search, SearchSettings
 from retrieval.settings import load_settings
 from retrieval.wiring import Corpus, open_corpus, utc_now
+from tests.make import PRESENCE
 from workers.queue import make_app
 from workers.settings import WorkerSettings
 from workers.tasks import Toolbox, register
@@ -68,14 +69,14 @@ class Bench:
 
     def documents(self, principal: Principal = OLGA) -> dict[str, Document]:
         """Readable documents by external id."""
-        reader = SqlCorpus(self.corpus.database)
+        reader = SqlCorpus(self.corpus.database, PRESENCE)
         found = reader.documents(principal, DocumentFilter(), after=None, limit=200)
         return {document.external_id: document for document in found}
 
     def search(self, text: str, principal: Principal = OLGA) -> list[str]:
         """External ids of the hits."""
         search = Search(
-            corpus=SqlCorpus(self.corpus.database),
+            corpus=SqlCorpus(self.corpus.database, PRESENCE),
             answering=self.corpus.indexes.answering,
             settings=SearchSettings(),
         )

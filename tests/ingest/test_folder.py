@@ -51,6 +51,35 @@ def test_document_facts(tmp_path: Path) -> None:
     assert (item.title, item.tags, item.superseded_by, item.acl) == ("Old", ("travel",), "p/new.md", None)
 
 
+def test_labels_of_folders_and_files_add_up(tmp_path: Path) -> None:
+    """What a folder states goes for all below it; a path that is listed by itself has the same."""
+    (tmp_path / "p" / "q").mkdir(parents=True)
+    (tmp_path / ".refdesk.toml").write_text('labels = ["hold"]\n')
+    (tmp_path / "p" / ".refdesk.toml").write_text(
+        'labels = ["No AI"]\n[documents."a.md"]\nlabels = ["retention:minutes"]\n'
+    )
+    for place in ("top.md", "p/a.md", "p/q/b.md"):
+        (tmp_path / place).write_text("x")
+    labels = {name: item.labels for name, item in _listed(tmp_path).items()}
+    assert labels == {
+        "top.md": ("hold",),
+        "p/a.md": ("hold", "no-ai", "retention:minutes"),
+        "p/q/b.md": ("hold", "no-ai"),
+    }
+    alone = {item.external_id: item.labels for item in _connector(tmp_path).list_paths(["p/a.md", "p/q"])}
+    assert alone == {name: found for name, found in labels.items() if name != "top.md"}
+
+
+@pytest.mark.parametrize(
+    "rules", ['labels = ["noai"]', "labels = [1]", '[documents."not-there.md"]\nlabels = ["secret"]']
+)
+def test_a_label_that_there_is_not_stops_the_listing(tmp_path: Path, rules: str) -> None:
+    """It would be without effect, and nobody would know."""
+    (tmp_path / ".refdesk.toml").write_text(rules)
+    with pytest.raises(SourceUnavailableError, match="there is no label"):
+        _listed(tmp_path)
+
+
 def test_hidden_files_and_links_are_left_out(tmp_path: Path) -> None:
     """Neither dot files nor symbolic links, which may lead anywhere, are documents."""
     (tmp_path / ".git").mkdir()

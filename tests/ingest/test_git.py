@@ -56,9 +56,9 @@ def test_rules_of_folders_are_honoured(origin: GitRepository, tmp_path: Path) ->
     """The nearest rules count, also those above the subfolder that is read."""
     origin.commit(
         {
-            ".refdesk.toml": b'[acl]\nallow = ["group:everyone"]\n',
+            ".refdesk.toml": b'labels = ["no-ai"]\n[acl]\nallow = ["group:everyone"]\n',
             "hr/.refdesk.toml": b'owner = "mara"\n[acl]\nallow = ["group:hr"]\n[documents."old.md"]\n'
-            b'superseded_by = "new.md"\ntags = ["travel"]\ntitle = "Old"\n',
+            b'superseded_by = "new.md"\ntags = ["travel"]\ntitle = "Old"\nlabels = ["hold"]\n',
             "a.md": b"x",
             "hr/old.md": b"x",
             "hr/deep/c.md": b"x",
@@ -73,7 +73,9 @@ def test_rules_of_folders_are_honoured(origin: GitRepository, tmp_path: Path) ->
     }
     old = listed["hr/old.md"]
     assert (old.title, old.tags, old.superseded_by) == ("Old", ("travel",), "hr/new.md")
+    assert (old.labels, listed["a.md"].labels) == (("hold", "no-ai"), ("no-ai",))
     below = _listed(_connector(origin, tmp_path, subfolder="hr/deep"))
+    assert below["hr/deep/c.md"].labels == ("no-ai",)
     assert {name: item.acl for name, item in below.items()} == {"hr/deep/c.md": hr}
 
 

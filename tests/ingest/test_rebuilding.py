@@ -28,6 +28,7 @@ from retrieval.search import Search, SearchSettings
 from retrieval.settings import load_settings
 from retrieval.wiring import Corpus, open_corpus, utc_now
 from serving.embedded import CorpusOpener
+from tests.make import PRESENCE
 from tests.rotated import opening_rotated
 from workers.queue import make_app
 from workers.settings import WorkerSettings
@@ -90,7 +91,7 @@ class Bench:
     def search(self, text: str) -> list[str]:
         """External ids of the dense hits."""
         search = Search(
-            corpus=SqlCorpus(self.corpus.database),
+            corpus=SqlCorpus(self.corpus.database, PRESENCE),
             answering=self.corpus.indexes.answering,
             settings=SearchSettings(),
         )

@@ -333,13 +333,14 @@ GOOD = {
     "modified_at": "2026-01-01T00:00:00+00:00",
     "warnings": ["text_truncated"],
     "metadata": {"author": "a"},
-    "chunks": [[6, 15, ["Head"], 1, "", 2]],
+    "chunks": [[6, 15, ["Head"], 1, "", 2, [["Head"]]]],
 }
 
 
 def test_a_good_answer_is_believed() -> None:
     """The example that the next test breaks is itself right."""
-    assert decode_answer(json.dumps(GOOD).encode()).chunks[0].text == "Body text"
+    chunk = decode_answer(json.dumps(GOOD).encode()).chunks[0]
+    assert (chunk.text, chunk.section_paths) == ("Body text", (("Head",),))
 
 
 @pytest.mark.parametrize(
@@ -359,9 +360,11 @@ def test_a_good_answer_is_believed() -> None:
         {"blocks": [["heading", 0, 4, 1, None, 0], ["table", 6, 15, 0, 1, 4]]},
         {"blocks": [["heading", 0, 4, 1, None, 0], ["riddle", 6, 15, 0, 1, 0]]},
         {"chunks": []},
-        {"chunks": [[6, 99, [], None, "", 2]]},
-        {"chunks": [[6, True, [], None, "", 2]]},
-        {"chunks": [[-3, 15, [], None, "", 2]]},
+        {"chunks": [[6, 99, [], None, "", 2, []]]},
+        {"chunks": [[6, True, [], None, "", 2, []]]},
+        {"chunks": [[-3, 15, [], None, "", 2, []]]},
+        {"chunks": [[6, 15, [], None, "", 2, [["h" * 5000]]]]},
+        {"chunks": [[6, 15, [], None, "", 2, [[5]]]]},
         {"metadata": {"Author!": "a"}},
         {"error": "no_such_code"},
         {"error": "fetch_failed"},

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
 import pytest
 
 from ingest.errors import ListingShrankError
 from ingest.ports import Known, ListedDocument
 from ingest.syncing import Diff, diff_listing, guard, lies_within
 from retrieval.corpus import DocumentId, Source, SourceId
+from retrieval.labels import Labelled, LabelOrigin, label_named, retention_from
 from tests.make import NOON, make_acl, make_listed
 
 SOURCE = Source(SourceId("s"), "s", "folder", "/x", make_acl("olga"), NOON)
+
+
+def _never(*_: object) -> bool:
+    return False
 
 
 def _known(**fields: object) -> Known:
@@ -26,6 +35,8 @@ def _known(**fields: object) -> Known:
         "acl_is_manual": False,
         "deleted_at": None,
         "needs_retry": False,
+        "labelled": (),
+        "modified_at": NOON,
     }
     return Known(**{**values, **fields})  # type: ignore[arg-type]  # overrides by name
 
@@ -49,14 +60,46 @@ def test_each_listed_document_is_in_one_class(
 ) -> None:
     """What changed decides what is done, and an access list alone never causes parsing."""
     before = {} if known is None else {"a.md": known}
-    counts = diff_listing([listed], before, SOURCE, retry_failed=True).counts()
+    counts = diff_listing([listed], before, SOURCE, retry_failed=True, is_over=_never).counts()
     assert counts == {**dict.fromkeys(counts, 0), where: 1}
+
+
+def test_what_is_over_its_period_is_not_brought_back() -> None:
+    """By labels that the source states now and those that an owner once set; changed since, it comes back."""
+    rule = retention_from("minutes=90d")
+    own = Labelled(label_named("retention:minutes"), LabelOrigin.OWNER)
+    old, new = NOON - timedelta(days=91), NOON - timedelta(days=1)
+    known = {name: _known(deleted_at=NOON, labelled=(own,)) for name in ("a", "b")}
+    listed = [
+        make_listed("a", modified_at=old),
+        make_listed("b", modified_at=new),
+        make_listed("new", modified_at=old, labels=(own.label,)),
+        make_listed("other", modified_at=old),
+    ]
+    is_over = partial(rule.is_over, now=NOON)
+    diff = diff_listing(listed, known, SOURCE, retry_failed=False, is_over=is_over)
+    assert [item.external_id for item in diff.expired] == ["a", "new"]
+    assert [item.external_id for item in diff.added] == ["b", "other"]
+    of_source = replace(SOURCE, labels=frozenset({own.label}))
+    diff = diff_listing(listed, known, of_source, retry_failed=False, is_over=is_over)
+    assert [item.external_id for item in diff.added] == ["b"]
+    guard(diff, confirmed=False)
+
+
+def test_a_label_that_the_source_states_is_a_detail() -> None:
+    """It is taken over without reading the document; one that an owner set is no difference."""
+    own = Labelled(label_named("no-ai"), LabelOrigin.OWNER)
+    known = {"a": _known(labelled=(own,)), "b": _known()}
+    listed = [make_listed("a"), make_listed("b", labels=(own.label,))]
+    diff = diff_listing(listed, known, SOURCE, retry_failed=False, is_over=_never)
+    assert [item.external_id for item in diff.touched] == ["b"]
+    assert [item.external_id for item in diff.unchanged] == ["a"]
 
 
 def test_missing_documents_are_deleted() -> None:
     """What the listing lacks is gone; what was deleted before is not deleted again."""
     known = {"a.md": _known(), "old.md": _known(), "older.md": _known(deleted_at=NOON)}
-    diff = diff_listing([make_listed()], known, SOURCE, retry_failed=False)
+    diff = diff_listing([make_listed()], known, SOURCE, retry_failed=False, is_over=_never)
     assert diff.deleted == (known["old.md"],)
 
 
@@ -86,7 +129,8 @@ def test_a_mass_deletion_in_small_steps_is_one() -> None:
 def test_names_of_a_diff_are_in_order_and_cut() -> None:
     """A dry run names what changes, not what stays."""
     diff = Diff((make_listed("b"), make_listed("a")), (), (), (make_listed("c"),), (_known(),))
-    assert diff.names(limit=1) == {"added": ["a"], "modified": [], "touched": [], "deleted": ["a.md"]}
+    names = diff.names(limit=1)
+    assert {what: named for what, named in names.items() if named} == {"added": ["a"], "deleted": ["a.md"]}
 
 
 def test_what_lies_within_paths() -> None:

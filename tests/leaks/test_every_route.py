@@ -16,12 +16,14 @@ from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.corpus import Document
 from retrieval.jobs import JobKind
 from serving.desk import Desk
+from serving.scim import scim_id
 from serving.scopes import END_USER_SCOPES
 from tests.desks import client_of, wait_until_idle
 
 pytestmark = pytest.mark.timeout(600)
 
 OUTSIDER = "jonas.weidler"
+HEAD_OF_PEOPLE, HR = scim_id("user:mara.lindqvist"), scim_id("group:hr")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ PROBES: dict[tuple[str, str], Probe | None] = {
             *asked("query", WORDS, limit=200, group_by_document=False, **NARROWED),
         ),
     ),
+    ("POST", "/api/v1/search/preview"): Probe(
+        "/api/v1/search/preview", asked("query", WORDS, limit=200, explain=True, user_id="tobias.krantz")
+    ),
     ("POST", "/api/v1/answers"): Probe(
         "/api/v1/answers",
         (
@@ -75,6 +80,8 @@ PROBES: dict[tuple[str, str], Probe | None] = {
         "/api/v1/documents/reindex", ({}, {"path": "board"}, {"only_failed": True})
     ),
     ("PUT", "/api/v1/documents/{document_id}/acl"): None,
+    ("PUT", "/api/v1/documents/{document_id}/labels"): None,
+    ("GET", "/api/v1/retention"): Probe("/api/v1/retention?days=36500&limit=1000"),
     ("POST", "/api/v1/access/explain"): None,
     ("GET", "/api/v1/sources"): Probe("/api/v1/sources"),
     ("POST", "/api/v1/sources"): Probe("/api/v1/sources", ({"name": "mine", "kind": "push"},)),
@@ -101,9 +108,57 @@ PROBES: dict[tuple[str, str], Probe | None] = {
     ("PUT", "/api/v1/directory/users/{user_id}"): Probe(
         f"/api/v1/directory/users/{OUTSIDER}", ({"groups": ["hr"]},)
     ),
+    ("PATCH", "/api/v1/directory/users/{user_id}"): Probe(
+        f"/api/v1/directory/users/{OUTSIDER}", ({"groups": ["hr"]}, {"disabled": False})
+    ),
+    ("GET", "/api/v1/directory/users/{user_id}/identities"): Probe(
+        "/api/v1/directory/users/mara.lindqvist/identities"
+    ),
+    ("POST", "/api/v1/directory/users/{user_id}/identities"): Probe(
+        f"/api/v1/directory/users/{OUTSIDER}/identities",
+        ({"issuer": "mail", "subject": "mara.lindqvist@tarnvik.example"},),
+    ),
+    ("DELETE", "/api/v1/directory/users/{user_id}/identities"): Probe(
+        "/api/v1/directory/users/mara.lindqvist/identities?issuer=mail&subject=m@x"
+    ),
+    ("GET", "/api/v1/directory/groups"): Probe("/api/v1/directory/groups"),
+    ("POST", "/api/v1/directory/groups"): Probe(
+        "/api/v1/directory/groups", ({"id": "mine", "members": [f"user:{OUTSIDER}"]},)
+    ),
+    ("GET", "/api/v1/directory/groups/{group}"): Probe("/api/v1/directory/groups/hr"),
+    ("PATCH", "/api/v1/directory/groups/{group}"): Probe(
+        "/api/v1/directory/groups/hr", ({"add": [f"user:{OUTSIDER}"]},)
+    ),
+    ("DELETE", "/api/v1/directory/groups/{group}"): Probe("/api/v1/directory/groups/hr"),
+    ("GET", "/api/v1/directory/members"): Probe("/api/v1/directory/members?group=hr"),
+    ("POST", "/api/v1/directory/import"): Probe(
+        "/api/v1/directory/import", ({"users": [{"id": OUTSIDER, "groups": ["hr"]}]},)
+    ),
     ("DELETE", "/api/v1/directory/users/{user_id}/sessions"): Probe(
         "/api/v1/directory/users/mara.lindqvist/sessions"
     ),
+    # Provisioning wants the scope `directory`, which no reader has.
+    ("GET", "/scim/v2/ServiceProviderConfig"): Probe("/scim/v2/ServiceProviderConfig"),
+    ("GET", "/scim/v2/ResourceTypes"): Probe("/scim/v2/ResourceTypes"),
+    ("GET", "/scim/v2/ResourceTypes/{name}"): Probe("/scim/v2/ResourceTypes/User"),
+    ("GET", "/scim/v2/Schemas"): Probe("/scim/v2/Schemas"),
+    ("GET", "/scim/v2/Schemas/{name}"): Probe("/scim/v2/Schemas/x"),
+    ("GET", "/scim/v2/Users"): Probe("/scim/v2/Users"),
+    ("POST", "/scim/v2/Users"): Probe("/scim/v2/Users", ({"userName": "mine"},)),
+    ("GET", "/scim/v2/Users/{id}"): Probe(f"/scim/v2/Users/{HEAD_OF_PEOPLE}"),
+    ("PUT", "/scim/v2/Users/{id}"): Probe(f"/scim/v2/Users/{HEAD_OF_PEOPLE}", ({"userName": "x"},)),
+    ("PATCH", "/scim/v2/Users/{id}"): Probe(
+        f"/scim/v2/Users/{HEAD_OF_PEOPLE}", ({"Operations": [{"op": "replace", "value": {"active": False}}]},)
+    ),
+    ("DELETE", "/scim/v2/Users/{id}"): Probe(f"/scim/v2/Users/{HEAD_OF_PEOPLE}"),
+    ("GET", "/scim/v2/Groups"): Probe("/scim/v2/Groups"),
+    ("POST", "/scim/v2/Groups"): Probe("/scim/v2/Groups", ({"displayName": "mine"},)),
+    ("GET", "/scim/v2/Groups/{id}"): Probe(f"/scim/v2/Groups/{HR}"),
+    ("PUT", "/scim/v2/Groups/{id}"): Probe(f"/scim/v2/Groups/{HR}", ({"displayName": "x"},)),
+    ("PATCH", "/scim/v2/Groups/{id}"): Probe(
+        f"/scim/v2/Groups/{HR}", ({"Operations": [{"op": "remove", "path": "members"}]},)
+    ),
+    ("DELETE", "/scim/v2/Groups/{id}"): Probe(f"/scim/v2/Groups/{HR}"),
     ("GET", "/api/v1/indexes"): Probe("/api/v1/indexes"),
     ("POST", "/api/v1/indexes"): Probe("/api/v1/indexes"),
     ("POST", "/api/v1/indexes/{name}/activate"): Probe("/api/v1/indexes/index-1/activate"),
@@ -201,6 +256,7 @@ ID_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/api/v1/documents/{}/text", None),
     ("POST", "/api/v1/documents/{}/reindex", None),
     ("PUT", "/api/v1/documents/{}/acl", {"allow": ["everyone"]}),
+    ("PUT", "/api/v1/documents/{}/labels", {"labels": ["no-ai"]}),
     ("POST", "/api/v1/access/explain", {"user_id": OUTSIDER, "document_id": "{}"}),
     ("POST", "/api/v1/access/explain", {"user_id": "mara.lindqvist", "document_id": "{}"}),
 ]

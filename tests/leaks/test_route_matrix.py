@@ -52,7 +52,7 @@ def methods_of(route: Any) -> set[str]:
 
 def test_every_route_is_in_the_table(app: FastAPI) -> None:
     """A new route, page or probe fails here until somebody says what it asks for."""
-    found = {(method, route.path) for route in walk(app.routes) for method in methods_of(route)}
+    found = {(method, route.path_format) for route in walk(app.routes) for method in methods_of(route)}
     described = {
         (method.upper(), path) for path, operations in app.openapi()["paths"].items() for method in operations
     }
@@ -67,9 +67,9 @@ def test_routes_declare_the_scopes_of_the_table(app: FastAPI) -> None:
     for route in walk(app.routes):
         for method in methods_of(route):
             declared = declared_scopes(route) if isinstance(route, APIRoute) else None
-            expected = ROUTES[method, route.path].scopes
-            assert (declared is not None) == route.path.startswith(GUARDED) or route.path == OPENAPI_PATH
-            assert tuple(declared or ()) == expected, (method, route.path)
+            path = route.path_format
+            assert (declared is not None) == path.startswith(GUARDED) or path == OPENAPI_PATH
+            assert tuple(declared or ()) == ROUTES[method, path].scopes, (method, path)
 
 
 def test_a_route_without_a_declaration_keeps_the_application_from_starting(

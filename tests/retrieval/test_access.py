@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ from retrieval.access import (
     hashed_denied,
     hashed_readers,
     narrowed,
+    owns,
     permits,
 )
 from retrieval.adapters.sql.corpus import DocumentFilter, SqlCorpus
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, SourceRow
-from tests.make import NOON, make_acl, make_principal
+from tests.make import NOON, PRESENCE, make_acl, make_principal
 
 USERS = st.sampled_from(["ada", "bo", "olga"]).map(UserId)
 PRINCIPALS = st.sampled_from(
@@ -32,14 +34,29 @@ PRINCIPALS = st.sampled_from(
 GROUPS = st.sampled_from(["group:hr", "group:board", "group:ada", "group:HR"]).map(PrincipalId)
 
 acls = st.builds(Acl, USERS, st.frozensets(PRINCIPALS, max_size=3), st.frozensets(PRINCIPALS, max_size=2))
-principals = st.builds(Principal, USERS, st.frozensets(GROUPS, max_size=3))
+principals = st.builds(
+    Principal,
+    USERS,
+    st.frozensets(GROUPS, max_size=3),
+    aliases=st.frozensets(USERS, max_size=2),
+    deny_only=st.frozensets(GROUPS, max_size=2),
+)
 
 
 @given(acls, principals)
 def test_filter_admits_what_permits_permits(acl: Acl, principal: Principal) -> None:
     """The hashed filter lets a document through exactly when the rule does."""
-    admitted = filter_for(principal).admits(hashed_readers(acl), hashed_denied(acl))
+    admitted = filter_for(principal, outdated=()).admits(hashed_readers(acl), hashed_denied(acl))
     assert admitted == permits(acl, principal)
+
+
+@given(acls, principals, principals)
+def test_a_preview_stays_within_what_its_asker_owns(acl: Acl, principal: Principal, asker: Principal) -> None:
+    """Whatever both rules let through passes the filter, and nothing of a source that is outdated does."""
+    access = filter_for(principal, outdated={"old"}, previewer=asker)
+    lists = hashed_readers(acl), hashed_denied(acl)
+    assert access.admits(*lists, "s") or not (permits(acl, principal) and owns(acl, asker))
+    assert not access.admits(*lists, "old")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +87,7 @@ def test_listing_shows_what_permits_permits(
             session.add(_document(f"d{number}", acl))
             session.flush()
             session.add_all(_entries(f"d{number}", acl))
-    listed = SqlCorpus(database).documents(principal, DocumentFilter(), after=None, limit=100)
+    listed = SqlCorpus(database, PRESENCE).documents(principal, DocumentFilter(), after=None, limit=100)
     expected = {f"d{number}" for number, acl in enumerate(some) if permits(acl, principal)}
     assert {document.id for document in listed} == expected
 
@@ -87,6 +104,19 @@ def test_deny_wins_over_ownership_and_allow() -> None:
     acl = make_acl("olga", allow=("group:everyone",), deny=("user:olga",))
     assert not permits(acl, make_principal("olga"))
     assert permits(acl, make_principal("ada"))
+
+
+def test_a_group_in_doubt_shuts_out_and_lets_nobody_in() -> None:
+    """Whoever may or may not be in a group is treated as a member where that takes, never where it gives."""
+    in_doubt = replace(make_principal("ada"), deny_only=frozenset({PrincipalId("group:hr")}))
+    allowed, denied = (
+        make_acl(allow=("group:hr",)),
+        make_acl(allow=("group:everyone",), deny=("group:hr",)),
+    )
+    for acl in (allowed, denied):
+        assert not permits(acl, in_doubt)
+        assert not filter_for(in_doubt, outdated=()).admits(hashed_readers(acl), hashed_denied(acl))
+    assert permits(denied, make_principal("ada"))
 
 
 def test_user_named_like_group_gains_nothing() -> None:

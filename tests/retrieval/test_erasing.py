@@ -7,16 +7,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, String, Table, insert, select, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+    text,
+)
 
-from retrieval.access import UserId
+from retrieval.access import UserId, user_principal
 from retrieval.adapters.sql import models
 from retrieval.adapters.sql.audit import Span, SqlAudit
 from retrieval.adapters.sql.audit_pruning import SqlPruning
 from retrieval.adapters.sql.database import Database
-from retrieval.adapters.sql.erasing import PLACES, WITHOUT_PERSONS, Form, SqlErasing
+from retrieval.adapters.sql.directory import SqlDirectory, UserChange
+from retrieval.adapters.sql.erasing import AUDIT_PLACE, PLACES, WITHOUT_PERSONS, Form, SqlErasing
+from retrieval.adapters.sql.links import SqlLinks
+from retrieval.adapters.sql.section_rules import stored_rules
 from retrieval.audit import GENESIS, Head
 from retrieval.errors import ConflictError
+from retrieval.sections import SectionRule
 from retrieval.wiring import utc_now
 
 METADATA = models.Table.metadata
@@ -75,6 +92,9 @@ def value_for(table: Table, column: Column[Any], person: str, forms: dict[str, F
         case Form.JSON:
             listed = ["group:x", f"user:{person}"]
             return {"user_id": person} if table.name == "idempotency" else listed
+        case Form.RULES:
+            rule = SectionRule(("A heading",), frozenset({user_principal(UserId(person))}))
+            return stored_rules([rule])
     if column.foreign_keys:
         (key,) = column.foreign_keys
         return f"{key.column.table.name}-{len(person)}"
@@ -130,6 +150,37 @@ def test_nothing_of_a_person_is_left_anywhere(database: Database) -> None:
         2,
         HEIR,
     )
+
+
+def test_a_person_goes_with_every_other_id(database: Database) -> None:
+    """What is granted to a linked id, owned by it or recorded of it goes too; so does an id that has ended."""
+    mara, mail, subject = UserId("mara"), "mara@example.org", UserId("oidc:42")
+    fill(database, mail)
+    with database.write() as session:
+        session.execute(delete(models.UserRow))
+        session.execute(delete(models.IdentityRow))
+    SqlDirectory(database, utc_now).create_user(mara, UserChange(name="Mara", login="m.l@example.org"))
+    links = SqlLinks(database, utc_now)
+    links.link(mara, "mail", mail)
+    links.link(mara, "oidc", "42")
+    links.unlink(mara, "oidc", "42")
+    trail = SqlAudit(database, utc_now)
+    record = {"user_id": "bo", "issuer": "mail", "subject": mail}
+    trail.append("directory.unlink", principal="admin", request_id="r1", body=record)
+    members = {"group_id": "group:hr", "members": [f"user:{subject}"], "n_members": 1}
+    trail.append("directory.group_change", principal="admin", request_id="r2", body=members)
+    trail.append("answer", principal=subject, request_id="r3", body={})
+    erasing = SqlErasing(database, utc_now)
+    with pytest.raises(ConflictError, match="another id of mara"):
+        erasing.survey(UserId(mail))
+    with pytest.raises(ConflictError, match="another id of mara"):
+        erasing.erase(UserId(mail), heir=HEIR, principal="admin")
+    with pytest.raises(ConflictError, match="inherits"):
+        erasing.erase(mara, heir=UserId(mail), principal="admin")
+    assert erasing.survey(mara)[AUDIT_PLACE] == 3
+    erasing.erase(mara, heir=HEIR, principal="admin")
+    assert not any(word in str(contents(database)) for word in ("mara", "oidc:42", "m.l@example.org"))
+    assert trail.verify().is_intact
 
 
 def test_who_reads_what_reaches_the_index(database: Database) -> None:

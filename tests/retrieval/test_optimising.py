@@ -24,7 +24,7 @@ from tests.make import make_acl, make_point, make_principal
 DIMENSION = 16
 N_POINTS = 300
 ASKED = IndexQuery(
-    access=filter_for(make_principal("ada", "hr")),
+    access=filter_for(make_principal("ada", "hr"), outdated=()),
     dense=np.eye(DIMENSION, dtype=np.float32)[0],
     sparse=SparseVector((1,), (1.0,)),
     depth=2 * N_POINTS,

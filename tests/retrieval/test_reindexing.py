@@ -14,7 +14,7 @@ from retrieval.adapters.sql.models import DocumentRow
 from retrieval.adapters.sql.reindexing import Requeued, Selection, SqlReindexing
 from retrieval.adapters.sql.sources import SourceChange, SqlSources
 from retrieval.corpus import SourceId
-from tests.make import NOON
+from tests.make import NOON, PRESENCE
 
 DOCUMENTS = {"p/a.md": "olga", "p/q/b.md": "olga", "pq.md": "ada", "p_.md": "ada"}
 FAILED = "pq.md"
@@ -53,7 +53,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def _reindex(database: Database, selection: Selection, who: str = "olga") -> Requeued:
-    return SqlReindexing(database, lambda: NOON).reindex(selection, requested_by=who)
+    return SqlReindexing(database, lambda: NOON, PRESENCE).reindex(selection, requested_by=who)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrieval.adapters.bm25 import EdgeBm25
 from serving.answer import Context, Source
 from serving.citing import check_sentence, inert, normalise_markers, sentences_of
-from tests.make import make_hit
+from tests.make import make_promptable
 
 ENCODER = EdgeBm25()
 
@@ -23,8 +23,10 @@ def terms(text: str) -> frozenset[int]:
 
 CONTEXT = Context(
     (
-        Source(1, make_hit("Claims are due within 30 days after the trip. Receipts are photographed.")),
-        Source(2, make_hit("Mileage is paid at EUR 0.42 per kilometre.", chunk_id="c-2")),
+        Source(
+            1, make_promptable("Claims are due within 30 days after the trip. Receipts are photographed.")
+        ),
+        Source(2, make_promptable("Mileage is paid at EUR 0.42 per kilometre.", chunk_id="c-2")),
     )
 )
 

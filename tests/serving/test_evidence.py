@@ -11,7 +11,7 @@ from retrieval.adapters.bm25 import EdgeBm25
 from serving.answer import Window
 from serving.evidence import by_best_window, coverage, judge, windows_of, word_weights
 from serving.extractive import choose_quotes, readable, with_announced
-from tests.make import make_hit, make_passage
+from tests.make import make_passage, make_promptable
 
 ENCODER = EdgeBm25()
 TABLE = "Country | Limit\nFinland | 150\nGermany | 155"
@@ -37,7 +37,7 @@ def test_rows_of_a_table_are_windows_and_its_header_is_not() -> None:
 def test_best_window_is_the_row_that_is_asked_for() -> None:
     """The rare word of the question picks the row."""
     windows = judge(
-        "limit Germany", np.asarray([1, 0], np.float32), [make_hit(TABLE)], terms=terms, embed=embed
+        "limit Germany", np.asarray([1, 0], np.float32), [make_promptable(TABLE)], terms=terms, embed=embed
     )
     assert windows[0].text == "Germany | 155"
     assert readable(windows[0]) == "Country: Germany; Limit: 155"
@@ -45,7 +45,10 @@ def test_best_window_is_the_row_that_is_asked_for() -> None:
 
 def test_passages_come_in_order_of_their_best_window() -> None:
     """A passage with the answer passes one that only ranked higher."""
-    hits = [make_hit("Nothing of use here at all."), make_hit(TABLE, chunk_id="c-2", document_id="d-2")]
+    hits = [
+        make_promptable("Nothing of use here at all."),
+        make_promptable(TABLE, chunk_id="c-2", document_id="d-2"),
+    ]
     windows = judge("limit Germany", np.asarray([1, 0], np.float32), hits, terms=terms, embed=embed)
     assert [hit.passage.chunk_id for hit in by_best_window(hits, windows)] == ["c-2", "c-1"]
 
@@ -67,7 +70,7 @@ def test_rare_words_weigh_more() -> None:
 
 def test_quotes_are_of_one_document_and_differ() -> None:
     """Nearly equal windows of the best document are quoted, never the same words twice."""
-    hits = [make_hit(TABLE), make_hit(TABLE, chunk_id="c-2", document_id="d-2")]
+    hits = [make_promptable(TABLE), make_promptable(TABLE, chunk_id="c-2", document_id="d-2")]
     windows = judge("limit", np.asarray([1, 0], np.float32), hits, terms=terms, embed=embed)
     quotes = choose_quotes(windows)
     assert len({quote.text for quote in quotes}) == len(quotes) == 2
@@ -78,7 +81,7 @@ def test_an_announced_list_is_quoted_with_what_announces_it() -> None:
     """What ends in a colon is followed by its items, up to a limit; other sentences stand alone."""
     items = [f"Step number {number} of the report." for number in range(1, 9)]
     text = "\n".join(["It was lost.", "Do the following at once:", *items])
-    hit = make_hit(text)
+    hit = make_promptable(text)
     spans = windows_of(hit.passage)
     lone, announcing = (Window(hit, *span, 1.0, 1.0) for span in spans[:2])
     assert with_announced(lone) == [lone]

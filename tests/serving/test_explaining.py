@@ -135,6 +135,30 @@ def test_sources_that_need_a_word() -> None:
     assert "compared" in running.happened
 
 
+def test_the_age_of_permission_data() -> None:
+    """A warning with the time it has left; then what opens it again, and what failed."""
+    bound = replace(SOURCE, acl_max_age_s=600, acl_confirmed_at=NOON, next_acl_at=NOON + 20 * MINUTE)
+    assert explain_source(bound, None, NOON + 7 * MINUTE) is None
+    ageing = explain_source(bound, None, NOON + 9 * MINUTE)
+    assert ageing is not None
+    assert ageing.happened.endswith("From 12:10:00 UTC on they are shown to nobody.")
+    broken = replace(bound, error_code="source_unavailable", paused_at=NOON)
+    warned = explain_source(broken, None, NOON + 9 * MINUTE)
+    assert warned is not None
+    assert warned.happened == ageing.happened
+    outdated = explain_source(replace(bound, acl_error_code="source_unavailable"), None, NOON + 10 * MINUTE)
+    assert outdated is not None
+    assert "longer ago than is allowed (10 minutes): they are shown to nobody" in outdated.happened
+    assert outdated.next == (
+        "They are shown again after the next refresh that ends well. The next refresh is due at 12:20:00 UTC."
+    )
+    assert "The last attempt failed: the source did not answer" in outdated.advice
+    paused = explain_source(replace(bound, paused_at=NOON), None, NOON + 10 * MINUTE)
+    assert paused is not None
+    assert "not refreshed until it goes on" in paused.next
+    assert paused.advice == "Let it go on: refdesk sources resume s"
+
+
 def test_every_reason_has_words() -> None:
     """Each code that a document or source can carry is explained."""
     errors = [each for each in vars(ingest.errors).values() if isinstance(each, type)]

@@ -6,11 +6,11 @@ import pytest
 
 from serving.answer import Window
 from serving.gate import confidence, identifiers, is_sufficient, names
-from tests.make import make_hit
+from tests.make import make_promptable
 
 
 def _window(score: float, text: str = "TN-12 | clock is wrong") -> Window:
-    return Window(make_hit(text, title="VPN"), 0, len(text), 0.0, 0.0, meaning=score)
+    return Window(make_promptable(text, title="VPN"), 0, len(text), 0.0, 0.0, meaning=score)
 
 
 def test_no_evidence_is_not_enough() -> None:

@@ -1,8 +1,9 @@
-"""Writing access lists: the one place that changes `acl_entries`.
+"""Writing access lists: the one place that changes `acl_entries` and `documents.section_rules`.
 
 A list that a source states together with a new text is meant for that text. The text that readers still see was
 written for the list of now; so until the new one takes its place, only those read it whom both lists let in, and
-what the new list grants beyond that waits (`state_acl`, `settle_acl`).
+what the new list grants beyond that waits (`state_acl`, `settle_acl`). Section rules that a source states with a
+new text count at once, and those of before as long as their text is live (`state_sections`, `settle_sections`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from sqlalchemy.orm import Session
 from retrieval.access import Acl, PrincipalId, UserId, common, narrowed, user_principal
 from retrieval.adapters.sql.models import AclEntryRow, DocumentRow
 from retrieval.adapters.sql.rows import batches, read_acls
+from retrieval.adapters.sql.section_rules import live_places, rules_of, stored_rules
 from retrieval.corpus import DocumentState
+from retrieval.sections import SectionRule, awaiting, judged, list_inside, stated
 
 _LATER = {"owner": "next=", "allow": "next+", "deny": "next-"}
 """Effects of entries that wait for a text. Nothing that decides who may read looks at them."""
@@ -38,11 +41,58 @@ def write_acl(session: Session, row: DocumentRow, acl: Acl) -> bool:
     session.add_all([*_entries(row.id, "allow", acl.allow), *_entries(row.id, "deny", acl.deny)])
     row.owner = acl.owner
     row.acl_epoch = (row.acl_epoch or 0) + 1
+    _pass_on(session, row, list_inside(acl, rules_of(row.section_rules)))
+    return True
+
+
+def set_sections(session: Session, row: DocumentRow, rules: Sequence[SectionRule]) -> bool:
+    """Make these the document's section rules, for its live text and all that come. Returns whether they changed.
+
+    Whether their headings are in the live text is told by their `Standing`; while a newer text is under way, that
+    is found out once it is live.
+    """
+    if row.state == DocumentState.LIVE:
+        present = rules_of(row.section_rules)
+        return _write_sections(session, row, stated(present, rules, live_places(session, row)))
+    return _write_sections(session, row, awaiting((), rules))
+
+
+def state_sections(session: Session, row: DocumentRow, rules: Sequence[SectionRule]) -> bool:
+    """Make these the section rules of a text that is not live yet. Returns whether the document's rules changed.
+
+    Until it is live, they count for the live text together with those of before.
+    """
+    present = () if row.live_version_id is None else rules_of(row.section_rules)
+    return _write_sections(session, row, awaiting(present, rules))
+
+
+def settle_sections(session: Session, row: DocumentRow) -> None:
+    """Find out which section rules fit the text that has just become live; nothing where there are none."""
+    if row.section_rules is not None:
+        _write_sections(session, row, judged(rules_of(row.section_rules), live_places(session, row)))
+
+
+def _write_sections(session: Session, row: DocumentRow, rules: Sequence[SectionRule]) -> bool:
+    stored = stored_rules(rules)
+    if stored == row.section_rules:
+        return False
+    row.section_rules = stored
+    row.acl_epoch = (row.acl_epoch or 0) + 1
+    _pass_on(session, row, list_inside(read_acls(session, [row])[row.id], rules))
+    return True
+
+
+def _pass_on(session: Session, row: DocumentRow, acl: Acl) -> None:
+    """Bring a list to the documents found inside one."""
     inside = select(DocumentRow).where(DocumentRow.parent_id == row.id, DocumentRow.deleted_at.is_(None))
     for child in session.scalars(inside).all():
         newer = child.state != DocumentState.LIVE
         state_acl(session, child, inherited_acl(session, child, acl), newer_text=newer)
-    return True
+
+
+def bound_inside(session: Session, row: DocumentRow) -> Acl:
+    """Who may read what is found inside a document: whoever may read it and every section of it."""
+    return list_inside(read_acls(session, [row])[row.id], rules_of(row.section_rules))
 
 
 def state_acl(session: Session, row: DocumentRow, acl: Acl, *, newer_text: bool) -> bool:

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from retrieval.access import Principal, permits
 from retrieval.adapters.sql.database import Database
+from retrieval.adapters.sql.labels import labelled_of
 from retrieval.adapters.sql.models import ChunkRow, DocumentRow, JobRow, SourceRow, VersionRow
+from retrieval.adapters.sql.permission_age import outdated
 from retrieval.adapters.sql.rows import (
     PASSAGES,
     acls_of,
@@ -22,7 +24,8 @@ from retrieval.adapters.sql.rows import (
     to_source,
     to_version,
 )
-from retrieval.adapters.sql.visibility import readable_by, visible_to
+from retrieval.adapters.sql.section_rules import rules_of
+from retrieval.adapters.sql.visibility import Presence
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -35,8 +38,9 @@ from retrieval.corpus import (
     Version,
     document_id_for,
 )
-from retrieval.errors import NotFoundError
+from retrieval.errors import NotFoundError, PartsOnlyError, PermissionsOutdatedError
 from retrieval.jobs import Job
+from retrieval.sections import list_for, place_of, reads_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +70,31 @@ class SourceSummary:
 class SqlCorpus:
     """The corpus as stored in SQL. Listings take a `Principal` and never show more than it may read."""
 
-    def __init__(self, database: Database) -> None:
-        """Read from this database."""
+    def __init__(self, database: Database, presence: Presence) -> None:
+        """Read from this database what is there by `presence`."""
         self._database = database
+        self._presence = presence
+
+    @property
+    def presence(self) -> Presence:
+        """What decides whether a document is there for anybody."""
+        return self._presence
 
     def passages(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, Passage]:
         """See `retrieval.ports.CorpusReader.passages`."""
         ids = list(dict.fromkeys(chunk_ids))
         with self._database.read() as session:
-            return {passage.chunk_id: passage for passage in _live_passages(session, ids)}
+            return {passage.chunk_id: passage for passage in _live_passages(session, ids, self._presence)}
+
+    def outdated_sources(self) -> frozenset[SourceId]:
+        """See `retrieval.ports.CorpusReader.outdated_sources`."""
+        with self._database.read() as session:
+            return frozenset(SourceId(id_) for id_ in session.scalars(outdated(self._presence.clock())))
 
     def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
         """See `retrieval.ports.CorpusReader.readable`."""
         with self._database.read() as session:
-            return _readable(session, document_ids, principal)
+            return _readable(session, document_ids, self._presence.visible_to(principal))
 
     def document(self, principal: Principal, document_id: DocumentId) -> Document:
         """One document's record. A successor that the principal may not read is not named.
@@ -89,11 +104,37 @@ class SqlCorpus:
         """
         with self._database.read() as session:
             # The condition is in the query, so that a hidden document takes no longer than a missing one.
-            query = select(DocumentRow).where(DocumentRow.id == document_id, visible_to(principal))
+            visible = self._presence.visible_to(principal)
+            query = select(DocumentRow).where(DocumentRow.id == document_id, visible)
             found = _documents(session, query)
         if not found or not permits(found[0].acl, principal):
             raise NotFoundError(f"no document {document_id}")
         return self._without_hidden_successors(found, principal)[0]
+
+    def document_to_read(self, principal: Principal, document_id: DocumentId) -> Document:
+        """A document's record, for whoever is about to be shown words of it: some passages.
+
+        Raises:
+            NotFoundError: As `document`.
+            PermissionsOutdatedError: It is the principal's own, and the permission data of its source are
+                over their bound: its words are shown to nobody.
+        """
+        document = self.document(principal, document_id)
+        if document.source_id in self.outdated_sources():
+            raise PermissionsOutdatedError("the permission data of its source are older than is allowed")
+        return document
+
+    def whole_document(self, principal: Principal, document_id: DocumentId) -> Document:
+        """A document's record, for whoever is about to be shown its whole text, its bytes or its outline.
+
+        Raises:
+            NotFoundError, PermissionsOutdatedError: As `document_to_read`, and before the other one.
+            PartsOnlyError: A section rule keeps a part of it from the principal.
+        """
+        document = self.document_to_read(principal, document_id)
+        if not reads_whole(document.acl, document.sections, principal):
+            raise PartsOnlyError("only parts of the document may be read")
+        return document
 
     def documents(
         self, principal: Principal, narrow: DocumentFilter, *, after: tuple[str, str] | None, limit: int
@@ -104,7 +145,7 @@ class SqlCorpus:
             after: Title and id of the last document of the page before, None for the first page.
             limit: Most documents to return.
         """
-        query = select(DocumentRow).where(*_conditions(principal, narrow))
+        query = select(DocumentRow).where(*_conditions(self._presence, principal, narrow))
         if after is not None:
             query = query.where(tuple_(DocumentRow.title, DocumentRow.id) > after)
         with self._database.read() as session:
@@ -116,7 +157,7 @@ class SqlCorpus:
         unwell = DocumentRow.state.in_((DocumentState.FAILED, DocumentState.QUARANTINED))
         query = (
             select(DocumentRow)
-            .where(visible_to(principal), DocumentRow.state != DocumentState.LIVE)
+            .where(self._presence.visible_to(principal), DocumentRow.state != DocumentState.LIVE)
             .order_by(unwell.desc(), DocumentRow.updated_at.desc(), DocumentRow.id)
             .limit(limit)
         )
@@ -141,42 +182,59 @@ class SqlCorpus:
 
     def count_by_state(self, principal: Principal, narrow: DocumentFilter) -> dict[str, int]:
         """Number of documents by state, under the same conditions as `documents`."""
-        query = select(DocumentRow.state, func.count()).where(*_conditions(principal, narrow))
+        conditions = _conditions(self._presence, principal, narrow)
+        query = select(DocumentRow.state, func.count()).where(*conditions)
         with self._database.read() as session:
             return dict(session.execute(query.group_by(DocumentRow.state)).tuples().all())
 
     def versions(self, principal: Principal, document_id: DocumentId) -> list[Version]:
-        """Versions of a document, newest first. Raises `NotFoundError` like `document`."""
-        self.document(principal, document_id)
+        """Versions of a document, newest first. Raises `NotFoundError` like `document`.
+
+        Access:
+            Whoever may read only parts is told neither the number of passages nor the hash of the whole.
+        """
+        document = self.document(principal, document_id)
         query = (
             select(VersionRow)
             .where(VersionRow.document_id == document_id, VersionRow.live_at.is_not(None))
             .order_by(VersionRow.number.desc())
         )
         with self._database.read() as session:
-            return [to_version(row) for row in session.scalars(query)]
+            found = [to_version(row) for row in session.scalars(query)]
+        if reads_whole(document.acl, document.sections, principal):
+            return found
+        return [replace(version, content_hash="", n_chunks=None) for version in found]
 
     def chunks(
         self, principal: Principal, document_id: DocumentId, *, start: int = 0, limit: int = 100
     ) -> list[Passage]:
-        """Passages of the live version from position `start` on. Raises `NotFoundError` like `document`."""
-        document = self.document(principal, document_id)
-        query = (
-            select(ChunkRow.id)
-            .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
-            .order_by(ChunkRow.position)
-            .limit(limit)
-        )
+        """The first `limit` readable passages of the live version from position `start` on, in order.
+
+        Raises as `document_to_read`.
+        """
+        document = self.document_to_read(principal, document_id)
+        found: list[Passage] = []
         with self._database.read() as session:
-            passages = _live_passages(session, list(session.scalars(query)))
-        readable = (passage for passage in passages if permits(passage.acl, principal))
-        return sorted(readable, key=lambda passage: passage.position)
+            while len(found) < limit:
+                query = (
+                    select(ChunkRow.id, ChunkRow.position)
+                    .where(ChunkRow.version_id == document.live_version_id, ChunkRow.position >= start)
+                    .order_by(ChunkRow.position)
+                    .limit(limit)
+                )
+                positions = dict(session.execute(query).tuples().all())
+                passages = _live_passages(session, list(positions), self._presence)
+                found += (passage for passage in passages if permits(passage.acl, principal))
+                if len(positions) < limit:
+                    break
+                start = max(positions.values()) + 1
+        return sorted(found, key=lambda passage: passage.position)[:limit]
 
     def sources(self, principal: Principal) -> list[SourceSummary]:
         """Sources of which the principal owns the source or may read a document, in order of name."""
         counts = (
             select(DocumentRow.source_id, DocumentRow.state, func.count())
-            .where(visible_to(principal))
+            .where(self._presence.visible_to(principal))
             .group_by(DocumentRow.source_id, DocumentRow.state)
         )
         with self._database.read() as session:
@@ -187,7 +245,7 @@ class SqlCorpus:
             return [
                 SourceSummary(to_source(row), by_source.get(row.id, {}))
                 for row in rows
-                if row.id in by_source or row.owner == principal.user_id
+                if row.id in by_source or row.owner in principal.user_ids
             ]
 
     def source(self, source_id: SourceId) -> Source:
@@ -219,6 +277,19 @@ class SqlCorpus:
             raise NotFoundError(f"no document {document_id}")
         return found[0]
 
+    def present(self, document_id: DocumentId) -> Document:
+        """One document's record if it is there for anybody. Callers decide who may see it.
+
+        Raises:
+            NotFoundError: There is no such document, it is deleted, or over its period of retention.
+        """
+        query = select(DocumentRow).where(DocumentRow.id == document_id, self._presence.present())
+        with self._database.read() as session:
+            found = _documents(session, query)
+        if not found:
+            raise NotFoundError(f"no document {document_id}")
+        return found[0]
+
     def totals(self) -> dict[str, dict[str, int]]:
         """Documents and jobs by state, over everything; for operators only."""
         documents = select(DocumentRow.state, func.count()).group_by(DocumentRow.state)
@@ -231,14 +302,27 @@ class SqlCorpus:
 
     def passage_count(self, principal: Principal) -> int:
         """Number of passages that a search by the principal looks through."""
-        query = (
+        shown = self._presence.shown_to(principal)
+        of_live = DocumentRow.live_version_id == ChunkRow.version_id
+        whole = (
             select(func.count())
             .select_from(ChunkRow)
-            .join(DocumentRow, DocumentRow.live_version_id == ChunkRow.version_id)
-            .where(visible_to(principal))
+            .join(DocumentRow, of_live)
+            .where(shown, DocumentRow.section_rules.is_(None))
+        )
+        in_parts = (
+            select(DocumentRow, ChunkRow.heading_path, ChunkRow.section_paths)
+            .join(ChunkRow, of_live)
+            .where(shown, DocumentRow.section_rules.is_not(None))
         )
         with self._database.read() as session:
-            return session.scalar(query) or 0
+            count = session.scalar(whole) or 0
+            rows = session.execute(in_parts).tuples().all()
+            acls = read_acls(session, {row.id: row for row, _, _ in rows}.values())
+        for row, path, paths in rows:
+            part = list_for(acls[row.id], rules_of(row.section_rules), place_of(path, paths))
+            count += permits(part, principal)
+        return count
 
     def unfinished_jobs(self, principal: Principal, *, of_everybody: bool, limit: int) -> list[Job]:
         """Jobs that wait or run, newest first.
@@ -250,13 +334,13 @@ class SqlCorpus:
         With `of_everybody` every job shows; that is for administrators.
         """
         query = (
-            _jobs(principal, of_everybody=of_everybody)
+            _jobs(self._presence, principal, of_everybody=of_everybody)
             .where(JobRow.finished_at.is_(None))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
         )
         if not of_everybody:
-            query = query.where(JobRow.document_id.is_(None) | DocumentRow.deleted_at.is_(None))
+            query = query.where(JobRow.document_id.is_(None) | self._presence.present())
         with self._database.read() as session:
             return [to_job(row) for row in session.scalars(query)]
 
@@ -269,7 +353,7 @@ class SqlCorpus:
         Access:
             As for `unfinished_jobs`, also where the document was deleted meanwhile.
         """
-        query = _jobs(principal, of_everybody=of_everybody).where(JobRow.id == job_id)
+        query = _jobs(self._presence, principal, of_everybody=of_everybody).where(JobRow.id == job_id)
         with self._database.read() as session:
             row = session.scalar(query)
         if row is None:
@@ -277,7 +361,7 @@ class SqlCorpus:
         return to_job(row)
 
 
-def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
+def _jobs(presence: Presence, principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
     query = (
         select(JobRow)
         .outerjoin(DocumentRow, DocumentRow.id == JobRow.document_id)
@@ -285,18 +369,18 @@ def _jobs(principal: Principal, *, of_everybody: bool) -> Select[JobRow]:
     )
     if of_everybody:
         return query
-    mine = JobRow.requested_by == principal.user_id
-    about_document = readable_by(principal) & (mine | (DocumentRow.owner == principal.user_id))
-    about_source = JobRow.document_id.is_(None) & (mine | (SourceRow.owner == principal.user_id))
+    mine = JobRow.requested_by.in_(principal.user_ids)
+    about_document = presence.readable_by(principal) & (mine | DocumentRow.owner.in_(principal.user_ids))
+    about_source = JobRow.document_id.is_(None) & (mine | SourceRow.owner.in_(principal.user_ids))
     return query.where(about_document | about_source)
 
 
 def _readable(
-    session: Session, document_ids: Collection[DocumentId], principal: Principal
+    session: Session, document_ids: Collection[DocumentId], visible: ColumnElement[bool]
 ) -> frozenset[DocumentId]:
     found: set[DocumentId] = set()
     for batch in batches(sorted(document_ids), 500):
-        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible_to(principal))
+        query = select(DocumentRow.id).where(DocumentRow.id.in_(batch), visible)
         found.update(DocumentId(id_) for id_ in session.scalars(query))
     return frozenset(found)
 
@@ -305,14 +389,16 @@ def _present_sources() -> Select[SourceRow]:
     return select(SourceRow).where(SourceRow.removed_at.is_(None)).order_by(SourceRow.name)
 
 
-def _conditions(principal: Principal, narrow: DocumentFilter) -> list[ColumnElement[bool]]:
-    conditions = [visible_to(principal)]
+def _conditions(
+    presence: Presence, principal: Principal, narrow: DocumentFilter
+) -> list[ColumnElement[bool]]:
+    conditions = [presence.visible_to(principal)]
     if narrow.state:
         conditions.append(DocumentRow.state == narrow.state)
     if narrow.source_id:
         conditions.append(DocumentRow.source_id == narrow.source_id)
     if narrow.owned_by_me:
-        conditions.append(DocumentRow.owner == principal.user_id)
+        conditions.append(DocumentRow.owner.in_(principal.user_ids))
     if narrow.path_prefix:
         conditions.append(DocumentRow.external_id.startswith(narrow.path_prefix, autoescape=True))
     if narrow.text:
@@ -324,15 +410,22 @@ def _conditions(principal: Principal, narrow: DocumentFilter) -> list[ColumnElem
 def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
     rows = list(session.scalars(query))
     acls = read_acls(session, rows)
+    labelled = labelled_of(session, {row.id: row.source_id for row in rows})
     version_ids = [row.live_version_id for row in rows if row.live_version_id is not None]
     numbers: dict[str, int] = {}
     for batch in batches(version_ids, 500):
         found = session.execute(select(VersionRow.id, VersionRow.number).where(VersionRow.id.in_(batch)))
         numbers.update(found.tuples().all())
-    return [to_document(row, acls[row.id], numbers.get(row.live_version_id or "")) for row in rows]
+    return [
+        to_document(row, acls[row.id], numbers.get(row.live_version_id or ""), labelled[row.id])
+        for row in rows
+    ]
 
 
-def _live_passages(session: Session, ids: Sequence[str]) -> list[Passage]:
-    rows = [row for batch in batches(ids, 500) for row in session.execute(PASSAGES, {"ids": batch})]
+def _live_passages(session: Session, ids: Sequence[str], presence: Presence) -> list[Passage]:
+    asked = ({"ids": batch, "now": presence.clock()} for batch in batches(ids, 500))
+    rows = [row for each in asked for row in session.execute(PASSAGES, each)]
     acls = acls_of(session, {row.document_id: row.owner for row in rows})
-    return [to_passage(row, acls[row.document_id]) for row in rows]
+    labelled = labelled_of(session, {row.document_id: row.source_id for row in rows})
+    passages = (to_passage(row, acls[row.document_id], labelled[row.document_id]) for row in rows)
+    return [each for each in passages if presence.shows(each.labels, each.modified_at)]

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Text, cast, delete, func, select, tuple_, update
+from sqlalchemy import Column, Text, cast, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from retrieval.access import UserId, user_principal
 from retrieval.adapters.sql.audit import append_record
 from retrieval.adapters.sql.database import Database, one_at_a_time
+from retrieval.adapters.sql.groups import lock_directory
 from retrieval.adapters.sql.jobs import Clock
-from retrieval.adapters.sql.models import DocumentRow, Table
+from retrieval.adapters.sql.models import DocumentRow, IdentityRow, Table
 from retrieval.adapters.sql.rows import batches
+from retrieval.adapters.sql.section_rules import NAMES_IN_RULE
 from retrieval.audit import ERASED_EVENT, names
 from retrieval.errors import ConflictError
 
@@ -37,11 +39,12 @@ class Fate(StrEnum):
 
 
 class Form(StrEnum):
-    """How the column names a person: by its id, as `user:<id>`, or anywhere in a JSON value."""
+    """How the column names a person: by its id, as `user:<id>`, anywhere in JSON, or in section rules' lists."""
 
     ID = "id"
     PRINCIPAL = "principal"
     JSON = "json"
+    RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ AUDIT_PLACE = Place("audit_parts.content", Fate.DELETED, Form.JSON)
 
 PLACES = (
     Place("users.id", Fate.DELETED),
+    Place("identities.user_id", Fate.DELETED),
+    Place("identities.known_as", Fate.DELETED),
     Place("memberships.member_id", Fate.DELETED, Form.PRINCIPAL),
     Place("api_keys.user_id", Fate.DELETED),
     Place("sessions.user_id", Fate.DELETED),
@@ -69,6 +74,7 @@ PLACES = (
     Place("sources.deny", Fate.TAKEN_OUT, Form.JSON),
     Place("documents.owner", Fate.HANDED_OVER),
     Place("acl_entries.principal_id", Fate.DELETED, Form.PRINCIPAL),
+    Place("documents.section_rules", Fate.TAKEN_OUT, Form.RULES),
     Place("versions.requested_by", Fate.EMPTIED),
     Place("jobs.requested_by", Fate.EMPTIED),
     AUDIT_PLACE,
@@ -77,7 +83,17 @@ PLACES = (
 
 WITHOUT_PERSONS = frozenset(
     (
-        *("users.name", "memberships.group_id"),  # of a row that goes with the person; a group is nobody
+        # Of rows that go with the person; a group is nobody.
+        *(
+            "users.name",
+            "users.login",
+            "users.login_key",
+            "users.external_id",
+            "users.source",
+            "users.details",
+        ),
+        *("identities.issuer", "identities.subject", "memberships.group_id"),
+        *("groups.id", "groups.name", "groups.source", "groups.external_id"),
         *("api_keys.id", "api_keys.prefix", "api_keys.secret_hash", "api_keys.name", "api_keys.scopes"),
         *("sessions.id", "sessions.name", "sessions.groups"),
         *("conversation_turns.conversation_id", "conversation_turns.role", "conversation_turns.text"),
@@ -91,9 +107,11 @@ WITHOUT_PERSONS = frozenset(
         *("jobs.active_key", "jobs.lease_token", "jobs.error_code", "jobs.error_message"),
         *("jobs.parameters", "jobs.report", "jobs.reason"),
         *("acl_entries.document_id", "acl_entries.effect"),
+        *("document_labels.document_id", "document_labels.origin", "document_labels.label"),
+        *("source_labels.source_id", "source_labels.label"),
         # What a source is and what its documents say. People who are mentioned there are erased with the document.
         *("sources.id", "sources.name", "sources.kind", "sources.location", "sources.options"),
-        *("sources.error_code", "sources.error_message"),
+        *("sources.error_code", "sources.error_message", "sources.acl_error_code"),
         *("documents.id", "documents.source_id", "documents.external_id", "documents.parent_id"),
         *("documents.title", "documents.source_title", "documents.url", "documents.media_type"),
         *("documents.language", "documents.tags", "documents.state", "documents.error_code"),
@@ -102,7 +120,7 @@ WITHOUT_PERSONS = frozenset(
         *("versions.id", "versions.document_id", "versions.content_hash", "versions.recipe"),
         *("versions.title", "versions.media_type", "versions.language", "versions.facts", "versions.reason"),
         *("chunks.id", "chunks.document_id", "chunks.version_id", "chunks.heading_path"),
-        *("chunks.context", "chunks.text"),
+        *("chunks.section_paths", "chunks.context", "chunks.text"),
     )
 )
 """Columns of text that name no person by id."""
@@ -117,9 +135,14 @@ class SqlErasing:
         self._clock = clock
 
     def survey(self, person: UserId) -> dict[Place, int]:
-        """How many rows name the person, by place, in the order of `PLACES`; those with none are left out."""
+        """How many rows name the person, by place, in the order of `PLACES`; those with none are left out.
+
+        Raises:
+            ConflictError: It is another id of a user, who has to be named.
+        """
         with self._database.read() as session:
-            counts = {place: len(_keys(session, place, person)) for place in PLACES}
+            ids = _ids_of(session, person)
+            counts = {place: len(_keys(session, place, ids)) for place in PLACES}
         return {place: count for place, count in counts.items() if count}
 
     def erase(
@@ -128,7 +151,7 @@ class SqlErasing:
         """Erase a person everywhere, and put on record that somebody was erased, in one transaction.
 
         Args:
-            person: Whom.
+            person: Whom, with all ids that are linked to it, or were last.
             heir: Who owns from now on, and so reads, what the person owned.
             principal: Who erases.
             request_id: Of the request, if there is one.
@@ -137,21 +160,26 @@ class SqlErasing:
             What `survey` would have said.
 
         Raises:
-            ConflictError: The person owns something and there is no heir; or is the heir, or erases itself.
+            ConflictError: The person owns something and there is no heir; or is the heir, or erases itself; or
+                it is another id of a user, who has to be named.
         """
-        if person in (heir, principal):
-            raise ConflictError("nobody inherits from oneself, or erases oneself: somebody else has to do it")
         now = self._clock()
         with self._database.write() as session:
+            lock_directory(session)
             one_at_a_time(session, "audit")
-            found = {place: _keys(session, place, person) for place in PLACES}
+            ids = _ids_of(session, person)
+            if not ids.isdisjoint((heir, principal)):
+                raise ConflictError(
+                    "nobody inherits from oneself, or erases oneself: somebody else has to do it"
+                )
+            found = {place: _keys(session, place, ids) for place in PLACES}
             found = {place: keys for place, keys in found.items() if keys}
             if heir is None and any(place.fate is Fate.HANDED_OVER for place in found):
                 raise ConflictError("the person owns sources or documents: name who owns them from now on")
             _index_anew(session, _documents_in(found))
             for place, keys in found.items():
                 for batch in batches(keys, _BATCH):
-                    _carry_out(session, place, batch, person, heir)
+                    _carry_out(session, place, batch, ids, heir)
             counts = {place: len(keys) for place, keys in found.items()}
             facts: dict[str, Any] = {
                 "parts": counts.get(AUDIT_PLACE, 0),
@@ -168,20 +196,58 @@ def _column(place: Place) -> Column[Any]:
     return Table.metadata.tables[table].c[column]
 
 
-def _keys(session: Session, place: Place, person: UserId) -> list[tuple[Any, ...]]:
+def _ids_of(session: Session, person: UserId) -> frozenset[UserId]:
+    """Every id by which the catalogue names a person: links that have ended too, until somebody else has the id."""
+    other = select(IdentityRow.user_id).where(
+        IdentityRow.known_as == person, IdentityRow.user_id != person, IdentityRow.ended_at.is_(None)
+    )
+    user = session.scalar(other)
+    if user is not None:
+        raise ConflictError(f"this is another id of {user}: a person is erased with all ids, or not at all")
+    linked = session.scalars(select(IdentityRow.known_as).where(IdentityRow.user_id == person))
+    return frozenset((person, *(UserId(id_) for id_ in linked)))
+
+
+def _keys(session: Session, place: Place, persons: frozenset[UserId]) -> list[tuple[Any, ...]]:
     """Primary keys of the rows that name the person."""
     column = _column(place)
     key = column.table.primary_key.columns
-    if place.form is not Form.JSON:
-        wanted = person if place.form is Form.ID else user_principal(person)
-        return [tuple(row) for row in session.execute(select(*key).where(column == wanted).order_by(*key))]
-    written = json.dumps(person)[1:-1]  # as it stands in the stored text
-    maybe = select(column, *key).where(cast(column, Text).contains(written, autoescape=True)).order_by(*key)
-    return [tuple(row[1:]) for row in session.execute(maybe) if names(row[0], person)]
+    if place.form not in (Form.JSON, Form.RULES):
+        wanted = sorted(persons if place.form is Form.ID else map(user_principal, persons))
+        return [tuple(row) for row in session.execute(select(*key).where(column.in_(wanted)).order_by(*key))]
+    stored = cast(column, Text)
+    written = [json.dumps(person)[1:-1] for person in sorted(persons)]  # as it stands in the stored text
+    is_maybe = or_(*(stored.contains(each, autoescape=True) for each in written))
+    rows = session.execute(select(column, *key).where(is_maybe).order_by(*key))
+    return [tuple(row[1:]) for row in rows if _names_any(_naming(place, row[0]), persons)]
+
+
+def _names_any(value: object, persons: frozenset[UserId]) -> bool:
+    return any(names(value, person) for person in persons)
+
+
+def _naming(place: Place, value: Any) -> Any:
+    """The parts of a JSON value that name persons: of section rules their lists, since a heading names nobody."""
+    if place.form is not Form.RULES:
+        return value
+    return [rule[part] for rule in value or () for part in NAMES_IN_RULE]
+
+
+def _without(place: Place, value: list[Any], persons: frozenset[UserId]) -> list[Any]:
+    def rest(of: list[Any]) -> list[Any]:
+        return [each for each in of if not _names_any(each, persons)]
+
+    if place.form is Form.RULES:
+        return [{**rule, **{part: rest(rule[part]) for part in NAMES_IN_RULE}} for rule in value]
+    return rest(value)
 
 
 def _carry_out(
-    session: Session, place: Place, keys: Sequence[tuple[Any, ...]], person: UserId, heir: UserId | None
+    session: Session,
+    place: Place,
+    keys: Sequence[tuple[Any, ...]],
+    persons: frozenset[UserId],
+    heir: UserId | None,
 ) -> None:
     column = _column(place)
     table = column.table
@@ -195,14 +261,15 @@ def _carry_out(
             session.execute(update(table).where(here).values({column: heir}))
         case Fate.TAKEN_OUT:
             for row in session.execute(select(column, *table.primary_key.columns).where(here)).all():
-                rest = [each for each in row[0] if not names(each, person)]
+                rest = _without(place, row[0], persons)
                 this = tuple_(*table.primary_key.columns).in_([tuple(row[1:])])
                 session.execute(update(table).where(this).values({column: rest}))
 
 
 def _documents_in(found: Mapping[Place, Sequence[tuple[Any, ...]]]) -> set[str]:
     """Documents whose access list changes. Both tables' keys begin with the document's id."""
-    places = [place for place in found if place.column in ("documents.owner", "acl_entries.principal_id")]
+    lists = ("documents.owner", "acl_entries.principal_id", "documents.section_rules")
+    places = [place for place in found if place.column in lists]
     return {str(key[0]) for place in places for key in found[place]}
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -68,10 +68,14 @@ class SourceRow(Table):
 
     `options` is what the connector needs beyond the location; secrets are named there, never written.
     `sync_every_s` and `next_sync_at` are the schedule, `freshness_s` the age that the owner accepts.
+    `acl_every_s` and `next_acl_at` are the schedule of its permission data, `acl_confirmed_at` when the last
+    good listing of them began, `acl_max_age_s` the age up to which they count, and `acl_valid_until` what
+    follows from the two (`retrieval.adapters.sql.permission_age` writes it): documents are shown before it only.
     A source that was removed keeps its row, because its documents' tombstones and its runs refer to it.
     """
 
     __tablename__ = "sources"
+    __table_args__ = (Index("ix_sources_acl_valid_until", "acl_valid_until"),)
 
     id: Mapped[str] = mapped_column(_Id, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -90,6 +94,13 @@ class SourceRow(Table):
     next_sync_at: Mapped[datetime | None]
     paused_at: Mapped[datetime | None]
     removed_at: Mapped[datetime | None]
+    acl_every_s: Mapped[int | None]
+    acl_max_age_s: Mapped[int | None]
+    acl_confirmed_at: Mapped[datetime | None]
+    acl_valid_until: Mapped[datetime | None]
+    next_acl_at: Mapped[datetime | None]
+    acl_error_code: Mapped[str] = mapped_column(default="", server_default="")
+    labels: Mapped[list[SourceLabelRow]] = relationship(lazy="selectin", viewonly=True)
 
 
 class DocumentRow(Table):
@@ -98,7 +109,8 @@ class DocumentRow(Table):
     `live_version_id` is what readers see; switching it is atomic. `acl_epoch` counts changes of the access
     list; where `indexed_acl_epoch` lags behind, the index has yet to hear of it. `acl_origin` is `manual`
     once a person set the list: a sync leaves it alone then. `parent_id` names the document that this one was
-    found in: the mail of an attachment, the archive of a file.
+    found in: the mail of an attachment, the archive of a file. `section_rules` say who reads parts of it, null
+    where there are none (`retrieval.adapters.sql.section_rules`).
     """
 
     __tablename__ = "documents"
@@ -131,6 +143,7 @@ class DocumentRow(Table):
     superseded_by: Mapped[str] = mapped_column(default="")
     live_version_id: Mapped[str | None] = mapped_column(_Id)
     acl_origin: Mapped[str] = mapped_column(String(8), default="source")
+    section_rules: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     acl_epoch: Mapped[int] = mapped_column(default=0)
     indexed_acl_epoch: Mapped[int] = mapped_column(default=0)
     modified_at: Mapped[datetime]
@@ -148,6 +161,26 @@ class AclEntryRow(Table):
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
     effect: Mapped[str] = mapped_column(String(5), primary_key=True)
     principal_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class DocumentLabelRow(Table):
+    """A label of a document, and who has set it (`retrieval.labels.LabelOrigin`)."""
+
+    __tablename__ = "document_labels"
+    __table_args__ = (Index("ix_document_labels_label", "label"),)
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
+    origin: Mapped[str] = mapped_column(String(8), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class SourceLabelRow(Table):
+    """A label that every document of a source has."""
+
+    __tablename__ = "source_labels"
+
+    source_id: Mapped[str] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class VersionRow(Table):
@@ -175,7 +208,10 @@ class VersionRow(Table):
 
 
 class ChunkRow(Table):
-    """A passage of a version. The text stands here, so the index can be rebuilt without parsing."""
+    """A passage of a version. The text stands here, so the index can be rebuilt without parsing.
+
+    `section_paths` are the full heading paths of all its text, null where `heading_path` says as much.
+    """
 
     __tablename__ = "chunks"
     __table_args__ = (Index("ix_chunks_version_id_position", "version_id", "position"),)
@@ -188,6 +224,7 @@ class ChunkRow(Table):
     end: Mapped[int]
     page: Mapped[int | None]
     heading_path: Mapped[list[str]]
+    section_paths: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     context: Mapped[str]
     text: Mapped[str]
     n_tokens: Mapped[int]
@@ -195,14 +232,65 @@ class ChunkRow(Table):
 
 
 class UserRow(Table):
-    """Somebody the desk knows."""
+    """Somebody the desk knows.
+
+    `login` is the name that a provisioning system gives the user (SCIM's userName), `login_key` the same in
+    lower case, by which it is found; `source` is who provisions the user, empty for the directory itself. A
+    deleted user stays as a row that is disabled, so that its id is not given to somebody else.
+    """
 
     __tablename__ = "users"
+    __table_args__ = (Index("ix_users_login_key", "login_key"), Index("ix_users_external_id", "external_id"))
 
     id: Mapped[str] = mapped_column(String(255), primary_key=True)
     name: Mapped[str]
+    login: Mapped[str]
+    login_key: Mapped[str]
+    external_id: Mapped[str | None]
+    source: Mapped[str] = mapped_column(String(100))
+    details: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class GroupRow(Table):
+    """A group that the desk knows. `id` is its principal id, `source` what qualifies it there.
+
+    `incomplete_since` is when its source last failed to list all members; empty while the list is whole.
+    """
+
+    __tablename__ = "groups"
+    __table_args__ = (Index("ix_groups_source", "source"),)
+
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str]
+    source: Mapped[str] = mapped_column(String(255))
+    external_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    incomplete_since: Mapped[datetime | None]
+
+
+class IdentityRow(Table):
+    """Another id by which a user is known: at an OpenID provider, at a source, or as a mail address.
+
+    A link that has ended stays as a row, so that the id is not given to somebody else by accident.
+    """
+
+    __tablename__ = "identities"
+    __table_args__ = (
+        Index("ix_identities_user_id", "user_id"),
+        Index("ix_identities_known_as", "known_as", unique=True),
+    )
+
+    issuer: Mapped[str] = mapped_column(String(100), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    known_as: Mapped[str] = mapped_column(String(255))
+    user_id: Mapped[str] = mapped_column(String(255))
+    linked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class MembershipRow(Table):

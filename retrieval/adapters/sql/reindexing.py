@@ -16,7 +16,7 @@ from retrieval.adapters.sql.jobs import Clock, JobRequest
 from retrieval.adapters.sql.models import DocumentRow, JobRow, SourceRow
 from retrieval.adapters.sql.rows import batches, to_job
 from retrieval.adapters.sql.upkeep import requeue_document
-from retrieval.adapters.sql.visibility import visible_to
+from retrieval.adapters.sql.visibility import Presence
 from retrieval.corpus import DocumentState, JobId, SourceId
 from retrieval.jobs import ACCESS_ONLY, Job, JobKind, JobState
 
@@ -57,10 +57,11 @@ class Requeued:
 class SqlReindexing:
     """Queues documents by the hundred. Checks no permission; `serving` decides who may ask for what."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Write to this database and read the time from `clock`."""
+    def __init__(self, database: Database, clock: Clock, presence: Presence) -> None:
+        """Write to this database what is there by `presence`, and read the time from `clock`."""
         self._database = database
         self._clock = clock
+        self._presence = presence
 
     def reindex(self, selection: Selection, *, requested_by: str) -> Requeued:
         """Queue every document of the selection; one that is queued already is left as it is.
@@ -69,8 +70,8 @@ class SqlReindexing:
         """
         now = self._clock()
         with self._database.write() as session:
-            wanted = _document_ids(session, selection, paused=False)
-            n_paused = len(_document_ids(session, selection, paused=True))
+            wanted = _document_ids(session, selection, self._presence, paused=False)
+            n_paused = len(_document_ids(session, selection, self._presence, paused=True))
             active = _active_jobs(session, wanted)
             due = [id_ for id_ in wanted if id_ not in active or active[id_].parameters.get(ACCESS_ONLY)]
             n_already = len(wanted) - len(due)
@@ -87,19 +88,19 @@ class SqlReindexing:
             return Requeued(to_job(run), len(due), n_already, n_paused)
 
 
-def _document_ids(session: Session, selection: Selection, *, paused: bool) -> list[str]:
+def _document_ids(session: Session, selection: Selection, presence: Presence, *, paused: bool) -> list[str]:
     is_paused = SourceRow.paused_at.is_not(None) if paused else SourceRow.paused_at.is_(None)
     query = (
         select(DocumentRow.id)
         .join(SourceRow, SourceRow.id == DocumentRow.source_id)
-        .where(DocumentRow.deleted_at.is_(None), SourceRow.removed_at.is_(None), is_paused)
-        .where(*_conditions(selection))
+        .where(presence.present(), SourceRow.removed_at.is_(None), is_paused)
+        .where(*_conditions(selection, presence))
         .order_by(DocumentRow.id)
     )
     return list(session.scalars(query))
 
 
-def _conditions(selection: Selection) -> list[ColumnElement[bool]]:
+def _conditions(selection: Selection, presence: Presence) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if selection.source_id is not None:
         conditions.append(DocumentRow.source_id == selection.source_id)
@@ -110,7 +111,8 @@ def _conditions(selection: Selection) -> list[ColumnElement[bool]]:
     if selection.only_failed:
         conditions.append(DocumentRow.state.in_(_UNWELL))
     if selection.owned_by is not None:
-        conditions += [visible_to(selection.owned_by), DocumentRow.owner == selection.owned_by.user_id]
+        owner = selection.owned_by
+        conditions += [presence.readable_by(owner), DocumentRow.owner.in_(owner.user_ids)]
     return conditions
 
 

@@ -18,6 +18,8 @@ from retrieval.adapters.sql.models import (
     SourceRow,
     VersionRow,
 )
+from retrieval.adapters.sql.permission_age import of_current_lists
+from retrieval.adapters.sql.section_rules import rules_of
 from retrieval.corpus import (
     ChunkId,
     Document,
@@ -32,6 +34,8 @@ from retrieval.corpus import (
     document_id_for,
 )
 from retrieval.jobs import Job, JobKind, JobState
+from retrieval.labels import Label, Labelled
+from retrieval.sections import list_for, place_of
 
 T = TypeVar("T")
 
@@ -54,6 +58,7 @@ PASSAGES = (
         ChunkRow.start,
         ChunkRow.end,
         ChunkRow.heading_path,
+        ChunkRow.section_paths,
         ChunkRow.page,
         ChunkRow.context,
         VersionRow.number,
@@ -67,13 +72,18 @@ PASSAGES = (
         DocumentRow.modified_at,
         DocumentRow.superseded_by,
         DocumentRow.owner,
+        DocumentRow.section_rules,
     )
     .join(DocumentRow, OF_LIVE_VERSION)
     .join(VersionRow, VersionRow.id == ChunkRow.version_id)
-    .where(ChunkRow.id.in_(bindparam("ids", expanding=True)), DocumentRow.deleted_at.is_(None))
+    .where(
+        ChunkRow.id.in_(bindparam("ids", expanding=True)),
+        DocumentRow.deleted_at.is_(None),
+        of_current_lists(bindparam("now")),
+    )
 )
-"""Chunks of current versions by id, with the columns that `to_passage` takes and no others: every search runs it
-for a hundred rows."""
+"""Chunks of current versions by id, as far as their permission data count at the moment `now`, with the columns
+that `to_passage` takes and no others: every search runs it for a hundred rows."""
 
 
 def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, Acl]:
@@ -120,10 +130,18 @@ def to_source(row: SourceRow) -> Source:
         next_sync_at=row.next_sync_at,
         paused_at=row.paused_at,
         removed_at=row.removed_at,
+        acl_every_s=row.acl_every_s,
+        acl_max_age_s=row.acl_max_age_s,
+        acl_confirmed_at=row.acl_confirmed_at,
+        next_acl_at=row.next_acl_at,
+        acl_error_code=row.acl_error_code,
+        labels=frozenset(Label(each.label) for each in row.labels),
     )
 
 
-def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Document:
+def to_document(
+    row: DocumentRow, acl: Acl, live_version: int | None, labelled: tuple[Labelled, ...]
+) -> Document:
     """A document's record."""
     return Document(
         id=DocumentId(row.id),
@@ -152,6 +170,8 @@ def to_document(row: DocumentRow, acl: Acl, live_version: int | None) -> Documen
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
         parent_id=None if row.parent_id is None else DocumentId(row.parent_id),
+        labelled=labelled,
+        sections=rules_of(row.section_rules),
     )
 
 
@@ -173,8 +193,16 @@ def to_version(row: VersionRow) -> Version:
     )
 
 
-def to_passage(row: Any, acl: Acl) -> Passage:
-    """A row of `PASSAGES` with what is needed to show and cite it."""
+def to_passage(row: Any, acl: Acl, labelled: tuple[Labelled, ...]) -> Passage:
+    """A row of `PASSAGES` with what is needed to show and cite it.
+
+    Args:
+        acl: The document's access list; the passage gets what its sections leave of it.
+        labelled: The document's labels.
+    """
+    if row.section_rules is not None:
+        place = place_of(row.heading_path, row.section_paths)
+        acl = list_for(acl, rules_of(row.section_rules), place)
     source_id = SourceId(row.source_id)
     successor = row.superseded_by
     return Passage(
@@ -199,6 +227,7 @@ def to_passage(row: Any, acl: Acl) -> Passage:
         modified_at=row.modified_at,
         superseded_by=document_id_for(source_id, successor) if successor else None,
         acl=acl,
+        labels=frozenset(each.label for each in labelled),
     )
 
 

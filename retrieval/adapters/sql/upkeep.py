@@ -6,7 +6,7 @@ accepted is committed. `SqlUpkeep` checks no permission; `serving.documents` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,14 +15,17 @@ from sqlalchemy.orm import Session
 
 from retrieval.access import Acl, narrowed
 from retrieval.adapters.sql import families, jobs
-from retrieval.adapters.sql.acls import state_acl, write_acl
+from retrieval.adapters.sql.acls import bound_inside, set_sections, state_acl, state_sections, write_acl
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.jobs import Clock, JobRequest
+from retrieval.adapters.sql.labels import labelled_of, write_labels
 from retrieval.adapters.sql.models import DocumentRow, JobRow
-from retrieval.adapters.sql.rows import read_acls, to_job
+from retrieval.adapters.sql.rows import to_job
 from retrieval.corpus import DocumentId, DocumentState, JobId, Source, document_id_for
 from retrieval.errors import ConflictError, NotFoundError
 from retrieval.jobs import ACCESS_ONLY, FORCE, Job, JobKind, JobState
+from retrieval.labels import Label, Labelled, LabelOrigin
+from retrieval.sections import SectionRule
 
 CANCELLED = "cancelled"
 """Error code of a document whose first indexing was cancelled."""
@@ -35,6 +38,8 @@ class PushedDocument:
     Attributes:
         fingerprint: Changes with the content.
         acl: Who may read it; None keeps the present list, and is the source's default for a new document.
+        sections: Who may read parts of it; None keeps the present rules, and there are none for a new document.
+        labels: What the source states of it; None keeps what it stated before.
     """
 
     source: Source
@@ -47,6 +52,8 @@ class PushedDocument:
     modified_at: datetime
     superseded_by: str
     acl: Acl | None
+    sections: tuple[SectionRule, ...] | None = None
+    labels: tuple[Label, ...] | None = None
 
 
 class SqlUpkeep:
@@ -95,8 +102,21 @@ class SqlUpkeep:
                 active = requeue_document(session, row, requested_by=requested_by, now=now)
             return to_job(active)
 
-    def set_acl(self, document_id: DocumentId, acl: Acl, *, requested_by: str) -> Job:
+    def set_acl(
+        self,
+        document_id: DocumentId,
+        acl: Acl,
+        *,
+        requested_by: str,
+        sections: Sequence[SectionRule] | None = None,
+    ) -> Job:
         """Set a document's access list by hand. It counts from this commit on; the job tells the index.
+
+        Args:
+            document_id: Which.
+            acl: Who may read it.
+            requested_by: User id for the record.
+            sections: Who may read parts of it; None leaves the present rules.
 
         Raises:
             ConflictError: The document was found inside another one, which not all of these may read.
@@ -107,12 +127,28 @@ class SqlUpkeep:
             acl = _bounded(session, row, acl)
             row.acl_origin, row.updated_at = "manual", now
             write_acl(session, row, acl)
+            if sections is not None:
+                set_sections(session, row, sections)
             active = _active_job(session, document_id)
             if active is None:
                 active = _accept(session, document_id, requested_by, "access list", {ACCESS_ONLY: True}, now)
             elif active.state == JobState.RUNNING and active.parameters.get(ACCESS_ONLY):
                 active.parameters = {**active.parameters, "again": True}
             return to_job(active)
+
+    def set_labels(self, document_id: DocumentId, labels: Collection[Label]) -> tuple[Labelled, ...]:
+        """Make these the labels that people set on a document; those of other origins stay.
+
+        They count from this commit on. Returns all that count now.
+
+        Raises:
+            NotFoundError: There is no such document, or it is deleted.
+        """
+        with self._database.write() as session:
+            row = _living(session, document_id)
+            if write_labels(session, row.id, LabelOrigin.OWNER, labels):
+                row.updated_at = self._clock()
+            return labelled_of(session, {row.id: row.source_id})[row.id]
 
     def bury(self, document_id: DocumentId, *, requested_by: str) -> Job:
         """Delete a document: unreadable from this commit on; the job takes it out of the index."""
@@ -156,7 +192,7 @@ def _bounded(session: Session, row: DocumentRow, acl: Acl) -> Acl:
     if row.parent_id is None:
         return acl
     parent = session.get_one(DocumentRow, row.parent_id)
-    fitting = narrowed(acl, read_acls(session, [parent])[parent.id])
+    fitting = narrowed(acl, bound_inside(session, parent))
     if (fitting.owner, fitting.allow) != (acl.owner, acl.allow):
         raise ConflictError("a document found inside another one cannot be shared with more people than that")
     return fitting
@@ -228,10 +264,14 @@ def _take_over(
     row.superseded_by, row.modified_at, row.updated_at = pushed.superseded_by, pushed.modified_at, now
     row.fingerprint, row.size_bytes = pushed.fingerprint, pushed.size_bytes
     families.pass_on_details(session, row)
+    if pushed.labels is not None:
+        write_labels(session, row.id, LabelOrigin.SOURCE, pushed.labels)
     if is_new:
-        row.acl_origin = "source"
+        row.acl_origin, row.section_rules = "source", None
     if row.acl_origin == "manual":
         return
     acl = pushed.acl or (pushed.source.default_acl if is_new else None)
     if acl is not None:
         state_acl(session, row, acl, newer_text=True)
+    if pushed.sections is not None:
+        state_sections(session, row, pushed.sections)

@@ -1,4 +1,4 @@
-"""Who the caller is, keys, the directory, and where the desk stands."""
+"""Who the caller is, keys, and where the desk stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from retrieval.access import UserId
 from serving.http import schemas
 from serving.http.dependencies import (
     Anybody,
-    DirectoryKeeper,
     KeyHolder,
     Reader,
     RequestId,
@@ -20,11 +19,11 @@ from serving.http.dependencies import (
 )
 from serving.http.idempotency import IdempotentRoute
 from serving.http.identity import identify_again
-from serving.http.rendering import key_out, user_out, whoami_out
+from serving.http.rendering import key_out, whoami_out
 from serving.http.signing_in import sign_out
 from serving.http.status import status_of_desk
 from serving.http.streaming import EVENT_STREAM, progress
-from serving.keys import Directory, Keys, NewKey
+from serving.keys import Keys, NewKey
 from serving.scopes import Scope
 
 router = APIRouter(prefix="/api/v1", tags=["administration"], route_class=IdempotentRoute)
@@ -101,43 +100,3 @@ def revoke_key(key_id: schemas.Id, desk: TheDesk, caller: KeyHolder, request_id:
     """Revoke a key; it is refused from the next request on."""
     Keys(desk).revoke(caller, key_id, request_id=request_id)
     return Response(status_code=204)
-
-
-@router.get("/directory/users")
-def list_users(desk: TheDesk, caller: DirectoryKeeper) -> schemas.UsersOut:  # noqa: ARG001  # asks for the scope
-    """Everybody in the directory."""
-    return schemas.UsersOut(users=[user_out(user) for user in Directory(desk).users()])
-
-
-@router.get("/directory/users/{user_id}")
-def get_user(
-    user_id: schemas.Id,
-    desk: TheDesk,
-    caller: DirectoryKeeper,  # noqa: ARG001  # asks for the scope
-) -> schemas.UserOut:
-    """One user with the groups it is directly in."""
-    return user_out(Directory(desk).user(UserId(user_id)))
-
-
-@router.put("/directory/users/{user_id}")
-def put_user(
-    user_id: schemas.Id,
-    body: schemas.UserIn,
-    desk: TheDesk,
-    caller: DirectoryKeeper,
-    request_id: RequestId,
-) -> schemas.UserOut:
-    """Create or replace a user; the groups given are the only ones from the next request on."""
-    user = Directory(desk).put_user(
-        caller, UserId(user_id), name=body.name, groups=body.groups, request_id=request_id
-    )
-    return user_out(user)
-
-
-@router.delete("/directory/users/{user_id}/sessions")
-def end_sessions_of(
-    user_id: schemas.Id, desk: TheDesk, caller: DirectoryKeeper, request_id: RequestId
-) -> schemas.EndedOut:
-    """Sign a user out of every browser, from the next request on. Keys and access tokens are not touched."""
-    ended = Directory(desk).end_sessions(caller, UserId(user_id), request_id=request_id)
-    return schemas.EndedOut(ended=ended)

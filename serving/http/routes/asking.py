@@ -7,6 +7,7 @@ import time
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
+from retrieval.access import UserId
 from retrieval.adapters.sql.feedback import SqlFeedback
 from retrieval.query import Query
 from retrieval.wiring import utc_now
@@ -14,10 +15,19 @@ from serving.answer import Question
 from serving.answering import whole
 from serving.conversations import Conversations
 from serving.http import schemas
-from serving.http.dependencies import AnswerMetrics, Asker, HoldsAnswerSlot, RequestId, Searcher, TheDesk
+from serving.http.dependencies import (
+    AnswerMetrics,
+    Asker,
+    HoldsAnswerSlot,
+    Previewer,
+    RequestId,
+    Searcher,
+    TheDesk,
+)
 from serving.http.idempotency import IdempotentRoute
-from serving.http.rendering import answer_out, filters_from, search_out
+from serving.http.rendering import answer_out, filters_from, preview_out, search_out
 from serving.http.streaming import EVENT_STREAM, answer_stream, respond
+from serving.previewing import Previews
 
 router = APIRouter(prefix="/api/v1", tags=["asking"])
 writes = APIRouter(prefix="/api/v1", tags=["asking"], route_class=IdempotentRoute)
@@ -29,10 +39,28 @@ def search(
 ) -> schemas.SearchOut:
     """Find passages that the caller may read."""
     began = time.perf_counter()
-    query = Query(body.query, body.limit, filters_from(body.filters), body.group_by_document, body.mode)
-    result = desk.search.search(query, caller)
+    result = desk.search.search(_query(body), caller)
     took_ms = (time.perf_counter() - began) * 1000
     return search_out(result, took_ms=took_ms, request_id=request_id, explain=body.explain)
+
+
+@router.post("/search/preview")
+def preview_search(
+    body: schemas.PreviewIn, desk: TheDesk, caller: Previewer, request_id: RequestId
+) -> schemas.PreviewOut:
+    """Find what a user would find among the documents that the caller owns, as that user's search does it.
+
+    Administrators with the scope `preview` see everything that the user would find. Put on record before the
+    reply: who previewed as whom, and what was seen.
+    """
+    began = time.perf_counter()
+    preview = Previews(desk).search(caller, UserId(body.user_id), _query(body), request_id=request_id)
+    took_ms = (time.perf_counter() - began) * 1000
+    return preview_out(preview, took_ms=took_ms, request_id=request_id, explain=body.explain)
+
+
+def _query(body: schemas.SearchIn) -> Query:
+    return Query(body.query, body.limit, filters_from(body.filters), body.group_by_document, body.mode)
 
 
 @router.post(

@@ -16,13 +16,17 @@ from serving.http.dependencies import AccessExplainer, Reader, RequestId, TheDes
 from serving.http.idempotency import IdempotentRoute
 from serving.http.rendering import (
     accepted_out,
+    access_set_out,
     chunk_out,
     cursor_after,
     document_out,
     explain_out,
     history_out,
+    labels_out,
     push_from,
     read_cursor,
+    retention_out,
+    section_from,
     text_out,
     version_out,
 )
@@ -45,8 +49,8 @@ def push_document(
     """Push a document into a source of the kind `push`, as JSON or as a multipart form with a `file`.
 
     The document, its access list and its job are committed before the reply. Without `acl` a new
-    document gets the source's default list, one that exists keeps its own. A list that was set by
-    PUT /documents/{id}/acl stays in any case.
+    document gets the source's default list, one that exists keeps its own; without `sections` it keeps the
+    rules for its parts. What was set by PUT /documents/{id}/acl stays in any case.
     """
     push = push_from(upload.fields, upload.content, pusher=caller.user_id)
     _, job = Documents(desk).push(caller, push, request_id=request.state.request_id)
@@ -88,7 +92,11 @@ def list_documents(
     return schemas.DocumentsOut(
         documents=[
             document_out(
-                each, can_manage=documents.may_manage(caller, each), explanation=explanations.get(each.id)
+                each,
+                documents.keeping(each),
+                reader=caller,
+                can_manage=documents.may_manage(caller, each),
+                explanation=explanations.get(each.id),
             )
             for each in shown
         ],
@@ -104,6 +112,8 @@ def get_document(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> sche
     documents = Documents(desk)
     return document_out(
         document,
+        documents.keeping(document),
+        reader=caller,
         can_manage=documents.may_manage(caller, document),
         explanation=documents.explanations([document]).get(document.id),
     )
@@ -132,7 +142,7 @@ def list_chunks(
     start: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> schemas.ChunksOut:
-    """Passages of the live version in reading order."""
+    """Passages of the live version that the caller may read, in reading order."""
     found = desk.corpus.chunks(caller, DocumentId(document_id), start=start, limit=limit + 1)
     shown = found[:limit]
     following = found[limit].position if len(found) > limit else None
@@ -147,7 +157,10 @@ def get_history(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schem
 
 @router.get("/documents/{document_id}/text")
 def get_text(document_id: schemas.Id, desk: TheDesk, caller: Reader) -> schemas.TextOut:
-    """The extracted text that citations point into, with its blocks."""
+    """The extracted text that citations point into, with its blocks. For those who may read all of it.
+
+    Others get 403 `parts_only`; the passages that they may read are at /documents/{id}/chunks.
+    """
     return text_out(Documents(desk).text(caller, DocumentId(document_id)))
 
 
@@ -161,17 +174,46 @@ def reindex_document(
 
 @router.put("/documents/{document_id}/acl", status_code=202)
 def put_acl(
-    document_id: schemas.Id, body: schemas.AclIn, desk: TheDesk, caller: Writer, request_id: RequestId
-) -> schemas.AcceptedOut:
-    """Set who may read a document; it counts from the next request on. For its owner."""
+    document_id: schemas.Id,
+    body: schemas.DocumentAclIn,
+    desk: TheDesk,
+    caller: Writer,
+    request_id: RequestId,
+) -> schemas.AccessSetOut:
+    """Set who may read a document and its sections; it counts from the next request on. For its owner.
+
+    A rule whose heading the live text does not have is kept for a text that has it, with a warning.
+    """
     change = AclChange(
         owner=None if body.owner is None else UserId(body.owner),
         allow=named_principals(list(body.allow)),
         deny=named_principals(list(body.deny)),
+        sections=None if body.sections is None else tuple(map(section_from, body.sections)),
     )
-    return accepted_out(
-        Documents(desk).set_acl(caller, DocumentId(document_id), change, request_id=request_id)
-    )
+    job = Documents(desk).set_acl(caller, DocumentId(document_id), change, request_id=request_id)
+    return access_set_out(job, desk.corpus.record(DocumentId(document_id)))
+
+
+@router.put("/documents/{document_id}/labels")
+def put_labels(
+    document_id: schemas.Id, body: schemas.LabelsIn, desk: TheDesk, caller: Writer, request_id: RequestId
+) -> schemas.LabelsOut:
+    """Set the labels of a document, beside those of its source, from the next request on. For its owner."""
+    documents = Documents(desk)
+    document = documents.set_labels(caller, DocumentId(document_id), body.labels, request_id=request_id)
+    return labels_out(document, documents.keeping(document))
+
+
+@router.get("/retention")
+def list_expiring(
+    desk: TheDesk,
+    caller: Reader,
+    days: Annotated[int, Query(ge=0, le=36_500)] = 30,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> schemas.RetentionOut:
+    """Documents whose period of retention ends within some days, of those that the caller may read."""
+    expiring, others = Documents(desk).expiring(caller, days=days, limit=limit)
+    return retention_out(desk.corpus.presence.retention, expiring, others)
 
 
 @questions.post("/access/explain")

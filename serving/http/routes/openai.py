@@ -1,8 +1,9 @@
 """OpenAI-compatible routes: any chat client can use the desk as a model.
 
 Same caller, same permissions, same checked citations, same audit record as /api/v1/answers. The last `user`
-message is the question, `user` and `assistant` messages before it are its history. Messages of other roles
-are accepted and ignored: nobody but the desk instructs the model.
+message is the question, `user` messages before it are its history. Messages of other roles are accepted and
+ignored: nobody but the desk instructs the model, and an answer of before holds text of documents that may have
+been revoked or labelled since.
 """
 
 from __future__ import annotations
@@ -66,13 +67,12 @@ def complete_chat(
 
 
 def _question(body: schemas.ChatIn, caller: Principal, request_id: str) -> Question:
-    spoken = [message for message in body.messages if message.role in ("user", "assistant")]
-    last = max((at for at, message in enumerate(spoken) if message.role == "user"), default=None)
-    if last is None or not spoken[last].text.strip():
+    asked = [message for message in body.messages if message.role == "user"]
+    if not asked or not asked[-1].text.strip():
         raise InvalidQueryError("there is no user message with text")
-    history = tuple(_turn(message) for message in spoken[:last] if message.text.strip())
+    history = tuple(_turn(message) for message in asked[:-1] if message.text.strip())
     return Question(
-        text=_clean(spoken[last].text),
+        text=_clean(asked[-1].text),
         principal=caller,
         history=history[-_MAX_TURNS:],
         effort=_effort(body.reasoning_effort),
@@ -82,8 +82,7 @@ def _question(body: schemas.ChatIn, caller: Principal, request_id: str) -> Quest
 
 
 def _turn(message: schemas.ChatMessage) -> Turn:
-    text = _clean(message.text)[: schemas.MAX_TEXT_CHARS]
-    return Turn("assistant" if message.role == "assistant" else "user", text)
+    return Turn("user", _clean(message.text)[: schemas.MAX_TEXT_CHARS])
 
 
 def _clean(text: str) -> str:

@@ -50,7 +50,13 @@ def create_source(
     """
     acl = acl_from(body.acl, default_owner=caller.user_id)
     new = NewSource(
-        name=body.name, kind=body.kind, location=body.location, acl=acl, id=body.id, options=body.options
+        name=body.name,
+        kind=body.kind,
+        location=body.location,
+        acl=acl,
+        id=body.id,
+        options=body.options,
+        labels=body.labels,
     )
     source = Sources(desk).create(caller, new, request_id=request_id)
     return source_out(SourceSummary(source, {}), can_manage=True, now=utc_now())
@@ -94,11 +100,16 @@ def sync_source(
 ) -> schemas.AcceptedOut:
     """Bring the catalogue up to a source's present listing. For its owner.
 
-    With `dry_run` nothing changes: the job's report names under `diff` what would.
+    With `dry_run` nothing changes: the job's report names under `diff` what would. With `access_only` the access
+    lists of the listing are put in force, and nothing else is done.
     """
     how = body or schemas.SyncIn()
     job = Sources(desk).sync(
-        caller, SourceId(source_id), dry_run=how.dry_run, confirm_deletions=how.confirm_deletions
+        caller,
+        SourceId(source_id),
+        dry_run=how.dry_run,
+        confirm_deletions=how.confirm_deletions,
+        access_only=how.access_only,
     )
     return accepted_out(job)
 
@@ -161,13 +172,15 @@ def watch_job(
 def _shown(
     sources: Sources, caller: Principal, summaries: Sequence[SourceSummary]
 ) -> list[schemas.SourceOut]:
-    explanations = sources.explanations(caller, [summary.source for summary in summaries])
+    shown = [summary.source for summary in summaries]
+    explanations, unknown = sources.explanations(caller, shown), sources.unknown_groups(caller, shown)
     now = utc_now()
     return [
         source_out(
             summary,
             can_manage=sources.may_manage(caller, summary.source),
             now=now,
+            unknown_groups=unknown.get(summary.source.id, ()),
             explanation=explanations.get(summary.source.id),
         )
         for summary in summaries

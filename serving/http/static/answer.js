@@ -137,6 +137,10 @@ function notices(answer) {
     const words = h("p", {}, `These are extracts, word for word from the documents. ${when}`);
     shown.push(notice("alert", `Answered with extracts, because ${why}`, words, "warn"));
   }
+  if (answer.withheld) {
+    const words = h("p", {}, "They are labelled not for AI. Search finds them.");
+    shown.push(notice("info", `${count(answer.withheld, "passage")} that you may read left out`, words));
+  }
   if (answer.conflicts?.length) {
     const list = h("ul", {}, answer.conflicts.map((conflict) => h("li", { dir: "auto" }, conflict)));
     shown.push(notice("alert", "The sources disagree", list, "warn"));

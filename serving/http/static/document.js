@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { DocumentText, renderAll } from "./blocks.js";
+import { contentOf } from "./contents.js";
 import { fill, h, icon, toast } from "./dom.js";
 import { startShell } from "./shell.js";
 import { explanationLines, isOnItsWay, jobWords, reindex, stateBadge } from "./states.js";
@@ -43,11 +44,11 @@ async function loadText(item, mine) {
     fill(byId("text"), notYet(item));
     return;
   }
-  const [content, extent] = await Promise.all([get(`${address}/text`), extentOf(location.hash)]);
+  const [content, extent] = await Promise.all([contentOf(documentId), extentOf(location.hash)]);
   if (mine !== run) return;
   text = new DocumentText(content, item.media_type);
   showOutline();
-  await showText(extent, mine);
+  await showText(extent, mine, content.isWhole);
 }
 
 /* ---- the head ---- */
@@ -71,6 +72,7 @@ function showHead(item, job = null) {
       job ? h("span", { class: "badge busy" }, jobWords(job, item)) : stateBadge(item.state),
       item.superseded_by ? h("span", { class: "badge warn" }, `Superseded by ${item.superseded_by}`) : null,
       item.tags.map((tag) => h("span", { class: "tag" }, tag)),
+      labelBadges(item),
     ),
     h(
       "div",
@@ -84,6 +86,17 @@ function showHead(item, job = null) {
     ),
     item.explanation && !job ? trouble(item) : null,
   );
+}
+
+/** What its labels mean for readers: one badge for each name, whoever set it. */
+function labelBadges(item) {
+  const names = new Set(item.labels.map(({ name }) => name));
+  const shown = [];
+  if (names.has("no-ai")) shown.push(h("span", { class: "badge warn" }, "Not for AI: found, never answered from"));
+  if (item.held) shown.push(h("span", { class: "badge warn" }, "On hold"));
+  if (item.kept_until && !item.held) shown.push(h("span", { class: "badge" }, "Kept until ", day(item.kept_until)));
+  if (item.warnings.includes("unknown_retention_class")) shown.push(h("span", { class: "badge warn" }, "Class of retention without a period"));
+  return shown;
 }
 
 function trouble(item) {
@@ -119,9 +132,13 @@ async function extentOf(fragment) {
   }
 }
 
-async function showText(extent, mine) {
+async function showText(extent, mine, isWhole) {
   const container = byId("text");
   container.replaceChildren();
+  if (!isWhole) {
+    const words = "Only parts of this document are shared with you. These are all that you may read.";
+    container.append(h("div", { class: "notice", id: "parts-only" }, icon("lock"), h("p", {}, words)));
+  }
   const isStale = extent?.length === 0;
   if (isStale) {
     const words = "The passage that this address points to is from another version of the document.";

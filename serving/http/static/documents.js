@@ -312,7 +312,7 @@ function versionList(versions) {
       h("strong", {}, `Version ${version.number}`),
       version.replaced_at ? null : h("span", { class: "badge good" }, "Live"),
       h("span", { class: "quiet" }, moment(version.live_at)),
-      h("span", { class: "quiet" }, `${size(version.size_bytes)}, ${count(version.n_chunks, "passage")}`),
+      h("span", { class: "quiet" }, [size(version.size_bytes), version.n_chunks !== null && count(version.n_chunks, "passage")].filter(Boolean).join(", ")),
       h("span", { class: "quiet" }, [version.reason, version.requested_by && `asked by ${version.requested_by}`].filter(Boolean).join(", ")),
     ),
   ));

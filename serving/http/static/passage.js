@@ -1,7 +1,7 @@
 // The side panel (a dialog on phones): a passage in its document, and the way to the next one.
 
-import { get } from "./api.js";
 import { DocumentText } from "./blocks.js";
+import { contentOf } from "./contents.js";
 import { append, fill, h, isTyping } from "./dom.js";
 import { day, documentAddress, pageName, pathText } from "./text.js";
 
@@ -67,7 +67,7 @@ async function show(index) {
   const container = part("text");
   container.setAttribute("aria-busy", "true");
   try {
-    const content = await get(`/documents/${encodeURIComponent(passage.documentId)}/text`);
+    const content = await contentOf(passage.documentId);
     if (mine === turn) showText(container, passage, new DocumentText(content, passage.mediaType));
   } catch (problem) {
     if (mine === turn) showProblem(container, passage, problem);

@@ -24,12 +24,13 @@ let control = new AbortController();
 function stateOfAddress() {
   const address = new URLSearchParams(location.search);
   const chosen = Object.fromEntries(FACETS.map(({ name }) => [name, address.getAll(name)]));
-  return { query: address.get("q") ?? "", chosen, limit: Number(address.get("n")) || LIMIT };
+  return { query: address.get("q") ?? "", as: address.get("as") ?? "", chosen, limit: Number(address.get("n")) || LIMIT };
 }
 
-function addressOf({ query, chosen, limit }) {
+function addressOf({ query, as, chosen, limit }) {
   const address = new URLSearchParams();
   if (query) address.set("q", query);
+  if (as) address.set("as", as);
   for (const { name } of FACETS) for (const value of chosen[name]) address.append(name, value);
   if (limit > LIMIT) address.set("n", limit);
   return address.size ? `?${address}` : location.pathname;
@@ -51,6 +52,9 @@ function filtersOf(chosen, without) {
 async function run() {
   const state = stateOfAddress();
   box.value = state.query;
+  byId("preview-user").value = state.as;
+  if (state.as) byId("preview-part").open = true;
+  byId("preview-banner").hidden = true;
   document.title = `${state.query || "Search"} · Refdesk`;
   control.abort();
   control = new AbortController();
@@ -61,13 +65,15 @@ async function run() {
   }
   byId("hits").setAttribute("aria-busy", "true");
   try {
-    const ask = (without, limit) => post("/search", { query: state.query, limit, filters: filtersOf(state.chosen, without) }, { signal });
+    const [path, who] = state.as ? ["/search/preview", { user_id: state.as }] : ["/search", {}];
+    const ask = (without, limit) => post(path, { ...who, query: state.query, limit, filters: filtersOf(state.chosen, without) }, { signal });
     const narrowed = FACETS.filter(({ name }) => state.chosen[name].length);
     const asked = [ask("", state.limit), ...narrowed.map(({ name }) => ask(name, 1))];
     const [names, result, ...others] = await Promise.all([sourceNames(), ...asked]);
     const facets = { ...result.facets };
     // What else a facet could be set to shows only without that facet's own choice.
     narrowed.forEach(({ name }, at) => (facets[name] = others[at].facets?.[name] ?? {}));
+    showPreview(result, state);
     showFacets(facets, state, names);
     showHits(result, state);
   } catch (problem) {
@@ -77,6 +83,14 @@ async function run() {
 }
 
 /* ---- showing ---- */
+
+/** Says whose view this is, while it is not one's own. */
+function showPreview(result, state) {
+  byId("preview-banner").hidden = !result.notice;
+  if (!result.notice) return;
+  const stop = h("button", { class: "text-button", type: "button", onclick: () => go({ ...state, as: "" }) }, "Back to my own view");
+  fill(byId("preview-banner"), icon("eye"), h("span", {}, result.notice), stop);
+}
 
 function showHits(result, state) {
   const n = result.hits.length;
@@ -114,7 +128,7 @@ function hitItem(hit, open) {
       h("a", { class: "hit-title", href: documentAddress(hit.document_id, hit.chunk_id), onclick, dir: "auto" }, hit.title),
       path ? h("p", { class: "hit-path", dir: "auto" }, path) : null,
       text,
-      h("div", { class: "hit-facts" }, facts.map((fact) => h("span", { class: "fact" }, fact)), hit.superseded_by ? h("span", { class: "badge warn" }, "Superseded") : null),
+      h("div", { class: "hit-facts" }, facts.map((fact) => h("span", { class: "fact" }, fact)), hit.superseded_by ? h("span", { class: "badge warn" }, "Superseded") : null, hit.labels.includes("no-ai") ? h("span", { class: "badge warn" }, "Not for AI") : null),
     ),
   );
 }
@@ -181,7 +195,7 @@ function emptyState(state) {
     "div",
     { class: "blank" },
     icon("nothing"),
-    h("h2", {}, "Nothing found in what you can read"),
+    h("h2", {}, state.as ? `Nothing that ${state.as} would find` : "Nothing found in what you can read"),
     h("ul", {}, [
       h("li", {}, "Use fewer or other words, as the document would put it."),
       h("li", {}, "Check the spelling of names and numbers."),
@@ -212,7 +226,8 @@ byId("search-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const state = stateOfAddress();
   const query = box.value.trim();
-  if (query !== state.query) go({ query, chosen: state.chosen, limit: LIMIT });
+  const as = byId("preview-user").value.trim();
+  if (query !== state.query || as !== state.as) go({ query, as, chosen: state.chosen, limit: LIMIT });
   else run();
 });
 addEventListener("popstate", run);

@@ -85,7 +85,9 @@ async function offerViewAs() {
   if (!part || part.childElementCount) return;
   let users;
   try {
-    users = (await get("/directory/users", {}, { asMyself: true })).users;
+    users = (await get("/directory/users", { limit: 1000 }, { asMyself: true })).users.filter(
+      (user) => !user.disabled,
+    );
   } catch {
     return; // Not everybody may see the directory; then there is nothing to switch to.
   }

@@ -7,7 +7,7 @@ import { explanationLines, follow, stateBadge } from "./states.js";
 import { count, moment } from "./text.js";
 
 const SLOW_MS = 10000;
-const SIGNS = { added: "Added", modified: "Changed", touched: "Access or facts changed", deleted: "Gone" };
+const SIGNS = { added: "Added", modified: "Changed", touched: "Access or facts changed", deleted: "Gone", expired: "Over its period, left out" };
 
 const byId = (id) => document.getElementById(id);
 const busy = new Map();
@@ -54,6 +54,7 @@ function card(source) {
     h("dl", { class: "fact-grid" }, facts(source).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { dir: "auto" }, String(value))))),
     job ? progress(job) : null,
     source.explanation?.is_trouble ? h("div", { class: "notice bad" }, icon("alert"), h("div", {}, explanationLines(source.explanation), source.error_message ? h("p", { class: "problem-facts" }, source.error_message) : null)) : null,
+    source.unknown_groups.length ? h("div", { class: "notice" }, icon("alert"), h("div", {}, h("p", { class: "notice-title" }, "Access lists name groups that nobody knows"), h("p", { dir: "auto" }, `They match nobody until they are in the directory: ${source.unknown_groups.join(", ")}`))) : null,
     diffs.has(source.id) ? difference(diffs.get(source.id)) : null,
     runs.has(source.id) ? runList(runs.get(source.id)) : null,
   );
@@ -63,6 +64,8 @@ function badges(source) {
   return [
     source.paused_at ? h("span", { class: "badge warn" }, "Paused") : null,
     source.overdue ? h("span", { class: "badge bad" }, "Overdue") : null,
+    source.acl_state === "outdated" ? h("span", { class: "badge bad" }, "Shown to nobody") : null,
+    source.acl_state === "ageing" ? h("span", { class: "badge warn" }, "Permissions ageing") : null,
   ];
 }
 
@@ -75,9 +78,17 @@ function facts(source) {
     source.is_read ? ["Age", `${source.age_s === null ? "never synced" : span(source.age_s)}${target}`] : null,
     source.sync_every_s ? ["Synced every", span(source.sync_every_s)] : null,
     source.next_sync_at ? ["Next sync", moment(source.next_sync_at)] : null,
+    source.is_read ? ["Permissions", permissions(source)] : null,
+    source.acl_every_s ? ["Refreshed every", span(source.acl_every_s)] : null,
     ["Owner", source.owner],
     source.location ? ["Location", source.location] : null,
   ].filter(Boolean);
+}
+
+/** How old it is what the desk knows of who may read what. */
+function permissions(source) {
+  const bound = source.acl_max_age_s ? ` (at most ${span(source.acl_max_age_s)})` : "";
+  return (source.acl_age_s === null ? "never confirmed" : `${span(source.acl_age_s)} old`) + bound;
 }
 
 function span(seconds) {

@@ -22,6 +22,7 @@ from ingest.errors import (
 from ingest.language import detect_language
 from ingest.media_types import detect_media_type
 from ingest.parsers.archive import MAX_ENTRIES
+from ingest.parsers.markdown import UNKNOWN_LABEL
 from ingest.parsing import TEXT_TRUNCATED, parse
 from tests.ingest.parsers.test_golden import FILES, check_promises
 
@@ -116,6 +117,33 @@ def test_text_is_cleaned() -> None:
     """Characters nobody sees go, composed characters come, joiners stay where a script needs them."""
     hidden = "re\u200bfund\u202e \U000e0041pol\u00adicy \ufeffu\u0308ber\x07 \u0645\u06cc\u200c\u062e"
     assert parse(hidden.encode(), name="x.txt").text == "refund policy über \u0645\u06cc\u200c\u062e"
+
+
+@pytest.mark.parametrize(
+    ("front_matter", "labels", "warnings"),
+    [
+        ("---\ntitle: T\nlabels: no-ai\n---\n", ("no-ai",), ()),
+        (
+            "---\nlabels: [No AI, 'retention:minutes']  # kept short\n---\n",
+            ("no-ai", "retention:minutes"),
+            (),
+        ),
+        ("---\nlabels:\n  - no-ai\n  - hold\ntags:\n  - x\n---\n", ("hold", "no-ai"), ()),
+        ("---\nlabels:\n- hold\n---\n", ("hold",), ()),
+        ('+++\nlabels = ["no-ai",\n  "hold"]\n+++\n', ("hold", "no-ai"), ()),
+        ("---\nlabels: [no-ai, howto]\n---\n", ("no-ai",), (UNKNOWN_LABEL,)),
+        ("---\nlabels:\n---\n", (), ()),
+        ("---\ntags: [no-ai]\n---\n", (), ()),
+        ("labels: no-ai\n\n", (), ()),
+    ],
+)
+def test_front_matter_gives_labels(
+    front_matter: str, labels: tuple[str, ...], warnings: tuple[str, ...]
+) -> None:
+    """In the forms of YAML and TOML; other names than labels are passed over with a warning."""
+    document = parse(f"{front_matter}# Minutes\n\nWords of the meeting.\n".encode(), name="minutes.md")
+    assert (document.labels, document.warnings) == (labels, warnings)
+    check_promises(document)
 
 
 def test_long_text_is_truncated_with_a_warning() -> None:

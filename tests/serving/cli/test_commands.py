@@ -69,6 +69,8 @@ def test_search_shows_place_and_passage(refdesk: Refdesk, refdesk_json: RefdeskJ
         (["keys"], "keys"),
         (["directory", "sign-out", "nobody"], "ended"),
         (["directory"], "users"),
+        (["directory", "groups"], "groups"),
+        (["directory", "import", "tests/serving/cli/people.csv", "--dry-run"], "differences"),
         (["sync"], "jobs"),
         (["audit", "verify"], "intact"),
         (["usage"], "total"),
@@ -89,6 +91,30 @@ def test_a_user_sees_only_what_it_may_read(refdesk: Refdesk, refdesk_json: Refde
     assert "90210" not in refdesk("ask", question, "-u", "bob").output
     assert "bob may not read it." in refdesk("access", "explain", "bob", "secret/salaries.txt").stdout
     assert "bob may read it." in refdesk("access", "explain", "bob", "travel.md").stdout
+    seen = refdesk("preview", "bob", "hotel", "rooms")
+    assert seen.stderr.startswith("Preview: what bob would find in everything that bob may read.")
+    assert " 1. Travel › Hotels" in seen.stdout
+    assert "90210" not in refdesk("preview", "bob", "salary of the chief executive").stdout
+    assert refdesk("preview", "nobody", "hotel").stderr.startswith(
+        "unknown_user: the directory does not know"
+    )
+
+
+def test_groups_and_other_ids_are_looked_after(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """Made, changed, shown and deleted; a user is disabled, enabled and linked."""
+    refdesk("directory", "put", "cleo", "--group", "inner")
+    made = refdesk("directory", "group", "outer", "--new", "--add", "group:inner", "--add", "user:dan")
+    assert made.stdout == "group:outer: 2 members\n"
+    assert refdesk("directory", "group", "outer", "--remove", "user:dan").stdout == "group:outer: 1 members\n"
+    assert refdesk_json("directory", "groups", "outer") == {"members": ["group:inner"]}
+    assert refdesk("directory", "disable", "cleo").stdout == "cleo is disabled\n"
+    assert refdesk("search", "hotel", "-u", "cleo").exit_code == 3
+    assert refdesk("directory", "enable", "cleo").stdout == "cleo is enabled\n"
+    assert "user:cleo@x.org" in refdesk("directory", "link", "cleo", "mail", "Cleo@x.org").stdout
+    assert refdesk_json("directory", "identities", "cleo")["identities"][0]["issuer"] == "mail"
+    assert refdesk("directory", "unlink", "cleo", "mail", "cleo@x.org").stdout == "unlinked\n"
+    assert refdesk("directory", "delete-group", "outer").stdout == "deleted\n"
+    assert refdesk("directory", "groups", "outer").exit_code == 3
 
 
 def test_failed_documents_are_listed_and_tried_again(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
@@ -196,3 +222,25 @@ def test_streamed_pieces_arrive_as_they_are_written() -> None:
             arrived = [(piece, time.monotonic() - began) for piece in reply.iter_text()]
     assert [piece for piece, _ in arrived] == ["first", "last"]
     assert arrived[1][1] - arrived[0][1] > 0.5
+
+
+def test_sections_are_set_confirmed_and_opened_again(refdesk: Refdesk, refdesk_json: RefdeskJson) -> None:
+    """A rule names its heading; what the text does not have is said so; a stray option is wrong usage."""
+    refdesk("directory", "put", "nils", "--group", "staff")
+    set_one = ("access", "sections", "travel.md", "--heading", "Hotels", "--allow", "staff")
+    (rule,) = refdesk_json(*set_one)["sections"]
+    assert (rule["heading"], rule["standing"], rule["readers"]) == (["Hotels"], "found", ["group:staff"])
+    shown = refdesk("access", "explain", "nobody", "travel.md").stdout
+    assert "nobody may read parts of it." in shown
+    assert "section Hotels: no" in shown
+    assert "section Hotels: yes" in refdesk("access", "explain", "nils", "travel.md").stdout
+    absent = refdesk("access", "sections", "travel.md", "--heading", "Trains")
+    assert absent.exit_code == 0
+    assert "absent" in absent.stdout
+    assert refdesk("access", "sections", "travel.md", "--heading", "Trains", "--confirm").exit_code == 0
+    assert refdesk("access", "sections", "travel.md", "--heading", "Planes", "--remove").exit_code == 3
+    assert refdesk("access", "sections", "travel.md", "--remove").exit_code == 2
+    assert refdesk(*set_one, "--remove").exit_code == 2
+    for heading in ("Trains", "Hotels"):
+        refdesk("access", "sections", "travel.md", "--heading", heading, "--remove")
+    assert refdesk_json("access", "sections", "travel.md") == {"sections": []}

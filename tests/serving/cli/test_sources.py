@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -54,6 +55,13 @@ def test_a_source_from_first_to_last(refdesk: Refdesk, tmp_path: Path) -> None:
     assert 'options\t{"watch": true}' in changed
     assert "at most 2 h" in changed
     assert "synced every\t6 h" in refdesk("sources", "show", "garden").stdout
+    aged = refdesk("sources", "set", "garden", "--acl-every", "off", "--acl-max-age", "3d").stdout
+    assert re.search(r"permissions\t\d+ s old, at most 3 d", aged)
+    assert "refreshed every" not in aged
+    assert (
+        refdesk("sync", "garden", "--access-only").stdout == "garden: 0 changed, 0 withdrawn, 1 unchanged\n"
+    )
+    assert refdesk("sync", "garden", "--access-only", "--dry-run").exit_code == 2
     assert "asked for\t1 added" in refdesk("sources", "show", "garden").stdout
     assert "condition\tpaused" in refdesk("sources", "pause", "garden").stdout
     assert refdesk("sync", "garden").stderr.startswith("conflict: the source is paused")

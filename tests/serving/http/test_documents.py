@@ -11,8 +11,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from retrieval.access import PrincipalId, UserId
+from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
 from retrieval.errors import NotFoundError
 from retrieval.jobs import JobKind
+from retrieval.wiring import utc_now
 from serving.desk import Desk
 from tests.desks import client_of, wait_until_idle
 
@@ -245,6 +248,25 @@ def test_access_is_explained_rule_by_rule(
     assert owner.put(f"/api/v1/documents/{id_}/acl", json={"allow": ["everyone"]}).status_code == 202
     anybody = owner.post("/api/v1/access/explain", json={"user_id": "ghost", "document_id": id_}).json()
     assert (anybody["may_read"], anybody["known_user"]) == (True, False), "a key of theirs would open it"
+
+
+def test_a_group_in_doubt_is_explained(owner: TestClient, desk: Desk, source: str) -> None:
+    """A list of members that was cut short long ago denies as before, and the explanation says by which group."""
+    desk.directory.put_user(UserId("wanda"), name="", groups=[PrincipalId("group:wiki/cut")])
+    acl = {"allow": ["everyone"], "deny": ["group:wiki/cut"]}
+    id_ = push(owner, source, acl=acl)["document_id"]
+    wait_until_idle(desk)
+    desk_groups = SqlGroups(desk.database, lambda: utc_now() - 2 * INCOMPLETE_GRACE)
+    desk_groups.change(PrincipalId("group:wiki/cut"), GroupChange(is_complete=False))
+    body = owner.post("/api/v1/access/explain", json={"user_id": "wanda", "document_id": id_}).json()
+    assert (body["may_read"], body["deny_only"]) == (False, ["group:wiki/cut"])
+    assert "group:wiki/cut" not in body["principals"]
+    assert body["rules"][0] == {
+        "rule": "deny",
+        "applies": True,
+        "because": ["group:wiki/cut"],
+        "decides": True,
+    }
 
 
 def test_a_cancelled_job_leaves_a_true_state(

@@ -171,7 +171,7 @@ def test_no_groups_no_hits(app: FastAPI, desk: Desk, monkeypatch: pytest.MonkeyP
     def fails(*args: object) -> None:
         raise CatalogueUnavailableError("the catalogue did not answer")
 
-    monkeypatch.setattr(type(desk.directory), "groups_of", fails)
+    monkeypatch.setattr(type(desk.directory), "standing_of", fails)
     reply = client_of(app).post("/api/v1/search", json={"query": "travel"})
     assert (reply.status_code, reply.json()["code"]) == (503, "catalogue_unavailable")
     assert "hits" not in reply.json()

@@ -132,6 +132,27 @@ def test_a_folder_is_read_anew_once(owner: TestClient, source: str, desk: Desk) 
     wait_until_idle(desk)
 
 
+def test_a_group_that_nobody_knows_is_told_and_matches_once_it_arrives(
+    owner: TestClient, reader: TestClient, desk: Desk
+) -> None:
+    """The source's owner and operators see its name; nobody else does, and nobody reads by it until it is there."""
+    name = f"group:{uuid.uuid4()}"
+    source = owner.post("/api/v1/sources", json={"name": name, "kind": "push"}).json()["id"]
+    body = {"source_id": source, "external_id": "a.txt", "text": "Secret fern.", "acl": {"allow": [name]}}
+    id_ = owner.put("/api/v1/documents", json=body).json()["document_id"]
+    wait_until_idle(desk)
+    path = f"/api/v1/sources/{source}"
+    assert owner.get(path).json()["unknown_groups"] == [name]
+    assert name in owner.get("/api/v1/status").json()["unknown_groups"]
+    assert reader.get("/api/v1/status").json()["unknown_groups"] == []
+    assert reader.get(f"/api/v1/documents/{id_}").status_code == 404
+    members = {"id": name, "members": ["user:jonas.weidler"]}
+    assert owner.post("/api/v1/directory/groups", json=members).status_code == 201
+    assert reader.get(f"/api/v1/documents/{id_}").status_code == 200
+    assert owner.get(path).json()["unknown_groups"] == []
+    assert name not in owner.get("/api/v1/status").json()["unknown_groups"]
+
+
 def test_what_failed_is_explained_and_read_anew(owner: TestClient, source: str, desk: Desk) -> None:
     """The document says what happened and what helps, and so does the status."""
     bad = _documents(owner, source)["wet/bad.pdf"]
