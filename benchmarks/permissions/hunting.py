@@ -31,7 +31,11 @@ def _folder() -> Iterator[Path]:
 def _by_oracle(mutant: Mutant) -> str:
     """New organisations, sound until they are founded, in which things happen until something is wrong."""
     for seed in _SEEDS:
-        with _folder() as folder, open_world(folder, seed, n_papers=14) as world, applied(mutant):
+        with (
+            _folder() as folder,
+            open_world(folder, seed, n_papers=14, features=mutant.features) as world,
+            applied(mutant),
+        ):
             try:
                 report = watch(
                     world, n_checks=MOST_CHECKS // len(_SEEDS), stop=lambda now: bool(now.violations)

@@ -27,6 +27,7 @@ class Mutant:
         old, new: The text that is replaced, which stands in the function once.
         suite: `oracle` (random organisations) or `matrix` (routes and callers): which has to notice.
         routes: For the matrix: a part of the routes that are asked in a short run.
+        features: For the oracle: what the organisations in which it is hunted make use of, and no more than that.
     """
 
     where: str
@@ -34,6 +35,7 @@ class Mutant:
     new: str
     suite: str = "oracle"
     routes: str = ""
+    features: tuple[str, ...] = ()
 
 
 _ACCESS, _SQL = "retrieval.access", "retrieval.adapters.sql"
@@ -46,8 +48,12 @@ MUTANTS: dict[str, Mutant] = {
     "deny ignored": Mutant(
         f"{_ACCESS}:permits", "if not principal.deny_ids.isdisjoint(acl.deny):", "if False:"
     ),
-    "deny by certain groups only": Mutant(f"{_ACCESS}:permits", "principal.deny_ids", "principal.allow_ids"),
-    "groups in doubt let in": Mutant(f"{_ACCESS}:permits", "principal.allow_ids", "principal.deny_ids"),
+    "deny by certain groups only": Mutant(
+        f"{_ACCESS}:permits", "principal.deny_ids", "principal.allow_ids", features=("doubt",)
+    ),
+    "groups in doubt let in": Mutant(
+        f"{_ACCESS}:permits", "principal.allow_ids", "principal.deny_ids", features=("doubt",)
+    ),
     "owner and allowed": Mutant(f"{_ACCESS}:permits", " or not principal", " and not principal"),
     "owner forgotten": Mutant(f"{_ACCESS}:permits", "acl.owner in principal.user_ids or ", ""),
     "owner beats deny": Mutant(
@@ -56,7 +62,9 @@ MUTANTS: dict[str, Mutant] = {
     "everybody reads": Mutant(f"{_ACCESS}:permits", "return acl.owner", "return True or acl.owner"),
     "groups forgotten": Mutant(f"{_ACCESS}:Principal.allow_ids", "self.groups | ", ""),
     "user named like a group": Mutant(f"{_ACCESS}:user_principal", 'f"user:', 'f"group:'),
-    "other ids dropped": Mutant(f"{_ACCESS}:Principal.user_ids", "self.aliases | ", ""),
+    "other ids dropped": Mutant(
+        f"{_ACCESS}:Principal.user_ids", "self.aliases | ", "", features=("other ids",)
+    ),
     # the index
     "everybody hashes alike": Mutant(f"{_ACCESS}:hash_principal", "return int", "return 1 or int"),
     "index hears of no deny": Mutant(f"{_ACCESS}:hashed_denied", "for p in acl.deny", "for p in ()"),
@@ -72,9 +80,14 @@ MUTANTS: dict[str, Mutant] = {
         "retrieval.adapters.qdrant_points:must_not", "tuple(sorted(access.deny))", "(0,)"
     ),
     "index hears of no doubt": Mutant(
-        f"{_ACCESS}:filter_for", "hash_principal, principal.deny_only", "hash_principal, ()"
+        f"{_ACCESS}:filter_for",
+        "hash_principal, principal.deny_only",
+        "hash_principal, ()",
+        features=("doubt",),
     ),
-    "index lets in on doubt": Mutant(f"{_ACCESS}:filter_for", "principal.allow_ids", "principal.deny_ids"),
+    "index lets in on doubt": Mutant(
+        f"{_ACCESS}:filter_for", "principal.allow_ids", "principal.deny_ids", features=("doubt",)
+    ),
     "engine is given no deny": Mutant(
         "retrieval.adapters.qdrant_edge:QdrantEdgeIndex.search",
         "must_not=[_condition(each) for each in must_not(query.access)],",
@@ -96,8 +109,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # listings
     "listing without deny": Mutant(_SEEN, '~named("deny", principal.deny_ids),', ""),
-    "listing without doubt": Mutant(_SEEN, "principal.deny_ids", "principal.allow_ids"),
-    "listing by one id": Mutant(_SEEN, "sorted(principal.user_ids)", "[principal.user_id]"),
+    "listing without doubt": Mutant(_SEEN, "principal.deny_ids", "principal.allow_ids", features=("doubt",)),
+    "listing by one id": Mutant(
+        _SEEN, "sorted(principal.user_ids)", "[principal.user_id]", features=("other ids",)
+    ),
     "listing without owner": Mutant(_SEEN, "or_(is_owner, ", "or_("),
     "listing with or": Mutant(_SEEN, "return and_(", "return or_("),
     "deny counts as allow": Mutant(_SEEN, "AclEntryRow.effect == effect,", ""),
@@ -110,7 +125,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "counts of everything": Mutant(f"{_CORPUS}.count_by_state", "*conditions", "*conditions[1:]"),
     "passages of everything": Mutant(
-        f"{_CORPUS}.passage_count", "shown, DocumentRow.section_rules.is_(", "DocumentRow.section_rules.is_("
+        f"{_CORPUS}.passage_count",
+        "shown, DocumentRow.section_rules.is_(",
+        "DocumentRow.section_rules.is_(",
+        features=("sections",),
     ),
     "sources count everything": Mutant(
         f"{_CORPUS}.sources", ".where(self._presence.visible_to(principal))", ""
@@ -145,18 +163,26 @@ MUTANTS: dict[str, Mutant] = {
     ),
     # the age of permission data
     "old lists count in listings": Mutant(
-        _SEEN, "principal.allow_ids), of_current_lists(now))", "principal.allow_ids))"
+        _SEEN, "principal.allow_ids), of_current_lists(now))", "principal.allow_ids))", features=("age",)
     ),
     "bound forgotten": Mutant(
         f"{_SQL}.permission_age:settle",
         "acl_valid_until(row.acl_confirmed_at or row.created_at, row.acl_max_age_s)",
         "None",
+        features=("age",),
     ),
-    "failed refresh confirms": Mutant("ingest.syncing:Syncer.refresh", "error=error", "error=None"),
+    "failed refresh confirms": Mutant(
+        "ingest.syncing:Syncer.refresh", "error=error", "error=None", features=("age",)
+    ),
     "words under old lists": Mutant(
-        f"{_CORPUS}.document_to_read", "document.source_id in self.outdated_sources()", "False"
+        f"{_CORPUS}.document_to_read",
+        "document.source_id in self.outdated_sources()",
+        "False",
+        features=("age",),
     ),
-    "passages under old lists counted": Mutant(f"{_CORPUS}.passage_count", "shown_to(", "visible_to("),
+    "passages under old lists counted": Mutant(
+        f"{_CORPUS}.passage_count", "shown_to(", "visible_to(", features=("age",)
+    ),
     # previews
     "preview of what others own": Mutant(
         "retrieval.search:Search._check",
@@ -179,106 +205,143 @@ MUTANTS: dict[str, Mutant] = {
     "waiting list forgotten": Mutant(f"{_SQL}.acls:settle_acl", "if waiting is not None:", "if False:"),
     # labels: what may enter a prompt, and what is there at all
     "label ignored in the prompt": Mutant(
-        "serving.admission:admit", "may_be_prompted(passage.labels)", "True"
+        "serving.admission:admit", "may_be_prompted(passage.labels)", "True", features=("labels",)
     ),
     "answers of before go to the model": Mutant(
         "serving.http.routes.openai:_question",
         'message.role == "user"]',
         'message.role in ("user", "assistant")]',
+        features=("labels",),
     ),
     "what was found inside is not labelled": Mutant(
-        f"{_SQL}.labels:write_labels", "session.scalars(inside).all()", "[]"
+        f"{_SQL}.labels:write_labels", "session.scalars(inside).all()", "[]", features=("labels",)
     ),
     "labels of the source forgotten": Mutant(
-        f"{_SQL}.labels:labelled_of", "found[id_] | defaults[source_id]", "found[id_]"
+        f"{_SQL}.labels:labelled_of", "found[id_] | defaults[source_id]", "found[id_]", features=("labels",)
     ),
     "label set by hand lost at a push": Mutant(
-        f"{_SQL}.upkeep:_take_over", "LabelOrigin.SOURCE", "LabelOrigin.OWNER"
+        f"{_SQL}.upkeep:_take_over", "LabelOrigin.SOURCE", "LabelOrigin.OWNER", features=("labels",)
     ),
     "period not looked at in listings": Mutant(
-        f"{_SQL}.visibility:Presence.present", ", ~is_over(self.retention, self.clock())", ""
+        f"{_SQL}.visibility:Presence.present",
+        ", ~is_over(self.retention, self.clock())",
+        "",
+        features=("labels",),
     ),
     "period not looked at in search": Mutant(
-        f"{_SQL}.corpus:_live_passages", " if presence.shows(each.labels, each.modified_at)", ""
+        f"{_SQL}.corpus:_live_passages",
+        " if presence.shows(each.labels, each.modified_at)",
+        "",
+        features=("labels",),
     ),
-    "hold ignored": Mutant("retrieval.labels:Retention.keeping", "HOLD in labels", "False"),
-    "hold ignored in listings": Mutant(f"{_SQL}.visibility:_keeps", "row.label == HOLD, ", ""),
+    "hold ignored": Mutant(
+        "retrieval.labels:Retention.keeping", "HOLD in labels", "False", features=("labels",)
+    ),
+    "hold ignored in listings": Mutant(
+        f"{_SQL}.visibility:_keeps", "row.label == HOLD, ", "", features=("labels",)
+    ),
     "class without a period ends at once": Mutant(
-        f"{_SQL}.visibility:_keeps", "row.label == HOLD, is_unknown, ", "row.label == HOLD, "
+        f"{_SQL}.visibility:_keeps",
+        "row.label == HOLD, is_unknown, ",
+        "row.label == HOLD, ",
+        features=("labels",),
     ),
     "held ones swept away": Mutant(
-        f"{_SQL}.expiry:SqlExpiry._keeps_something", "return any(", "return False and any("
+        f"{_SQL}.expiry:SqlExpiry._keeps_something",
+        "return any(",
+        "return False and any(",
+        features=("labels",),
     ),
     "ends of hidden ones told": Mutant(
         f"{_SQL}.expiry:SqlExpiry.due_within",
         ".where(ends, readable).order",
         ".where(ends).order",
+        features=("labels",),
     ),
     # sections
     "section not in the index, nor checked": Mutant(
-        "retrieval.sections:list_for", "if not rules:", "if True:"
+        "retrieval.sections:list_for", "if not rules:", "if True:", features=("sections",)
     ),
     "passage without its section's list": Mutant(
-        f"{_SQL}.rows:to_passage", "if row.section_rules is not None:", "if False:"
+        f"{_SQL}.rows:to_passage", "if row.section_rules is not None:", "if False:", features=("sections",)
     ),
     "section not in the index": Mutant(
-        "ingest.indexing:_point", "list_for(target.acl, target.sections, chunk.place)", "target.acl"
+        "ingest.indexing:_point",
+        "list_for(target.acl, target.sections, chunk.place)",
+        "target.acl",
+        features=("sections",),
     ),
     "changed sections not in the index": Mutant(
-        "ingest.indexing:_set_access", "if not access.parts:", "if True:"
+        "ingest.indexing:_set_access", "if not access.parts:", "if True:", features=("sections",)
     ),
     "section of the outermost heading": Mutant(
-        "retrieval.sections:place_of", "if section_paths:", "if False:"
+        "retrieval.sections:place_of", "if section_paths:", "if False:", features=("sections",)
     ),
     "only the heading itself": Mutant(
-        "retrieval.sections:_runs_through", "range(len(path) - length + 1)", "[len(path) - length]"
+        "retrieval.sections:_runs_through",
+        "range(len(path) - length + 1)",
+        "[len(path) - length]",
+        features=("sections",),
     ),
     "section widens": Mutant(
         "retrieval.sections:_tightened",
         "else rule.allow",
         "else acl.allow | rule.allow",
+        features=("sections",),
     ),
     "section's deny ignored": Mutant(
-        "retrieval.sections:_tightened", "rule.deny - {EVERYONE, user_principal(acl.owner)}", "frozenset()"
+        "retrieval.sections:_tightened",
+        "rule.deny - {EVERYONE, user_principal(acl.owner)}",
+        "frozenset()",
+        features=("sections",),
     ),
     "whole text despite a section": Mutant(
         f"{_CORPUS}.whole_document",
         "if not reads_whole(document.acl, document.sections, principal):",
         "if False:",
+        features=("sections",),
     ),
     "hash of the whole despite a section": Mutant(
-        f"{_CORPUS}.versions", "if reads_whole(document.acl, document.sections, principal):", "if True:"
+        f"{_CORPUS}.versions",
+        "if reads_whole(document.acl, document.sections, principal):",
+        "if True:",
+        features=("sections",),
     ),
     "hidden passages counted": Mutant(
-        f"{_CORPUS}.passage_count", "count += permits(part, principal)", "count += 1"
+        f"{_CORPUS}.passage_count", "count += permits(part, principal)", "count += 1", features=("sections",)
     ),
     "vanished heading opens": Mutant(
         "retrieval.sections:list_for",
         "rule.standing is Standing.LOST or covers(rule, place)",
         "covers(rule, place)",
+        features=("sections",),
     ),
     "vanished heading taken for known": Mutant(
         "retrieval.sections:_standing_in",
         "Standing.ABSENT if rule.standing is Standing.ABSENT else Standing.LOST",
         "Standing.ABSENT",
+        features=("sections",),
     ),
     "other rules confirm a lost heading": Mutant(
-        "retrieval.sections:stated", "if rule.standing is Standing.LOST", "if False"
+        "retrieval.sections:stated", "if rule.standing is Standing.LOST", "if False", features=("sections",)
     ),
     "section's rule gone with the next push": Mutant(
         "retrieval.sections:awaiting",
         "outgoing += [replace(rule, is_outgoing=True) for rule in kept.values()]",
         "pass",
+        features=("sections",),
     ),
     "inside without the section's list": Mutant(
         f"{_SQL}.acls:bound_inside",
         "list_inside(read_acls(session, [row])[row.id], rules_of(row.section_rules))",
         "read_acls(session, [row])[row.id]",
+        features=("sections",),
     ),
     "sections told to readers": Mutant(
         "serving.documents:Documents.explain_access",
         "if not self.may_manage(principal, document):",
         "if False:",
+        features=("sections",),
     ),
     # who asks
     "stale groups": Mutant(
@@ -291,39 +354,57 @@ MUTANTS: dict[str, Mutant] = {
         f"{_SQL}.directory:SqlDirectory.standing_of",
         "aliases = aliases_of(session, found)",
         "aliases = self.__dict__.setdefault(found, aliases_of(session, found))",
+        features=("other ids",),
     ),
     "other ids are nobody's": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
         "UserId(linked_user(session, user_id) or user_id)",
         "user_id",
+        features=("other ids",),
     ),
-    "ended ids count": Mutant(f"{_SQL}.links:aliases_of", ", IdentityRow.ended_at.is_(None)", ""),
+    "ended ids count": Mutant(
+        f"{_SQL}.links:aliases_of", ", IdentityRow.ended_at.is_(None)", "", features=("other ids",)
+    ),
     "groups that list other ids forgotten": Mutant(
-        f"{_SQL}.directory:SqlDirectory.standing_of", "for each in (found, *aliases)", "for each in (found,)"
+        f"{_SQL}.directory:SqlDirectory.standing_of",
+        "for each in (found, *aliases)",
+        "for each in (found,)",
+        features=("other ids",),
     ),
     "unknown user in groups": Mutant(_AROUND, ", MembershipRow.member_id.not_in(sorted(doubtful))", ""),
     "unknown user escapes": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of", "doubtful=[user_principal(found)]", "doubtful=[]"
     ),
-    "nested groups ignored": Mutant(_AROUND, "reached.union(further)", "reached"),
+    "nested groups ignored": Mutant(_AROUND, "reached.union(further)", "reached", features=("nesting",)),
     "nested groups in order of id": Mutant(
         _AROUND,
         "MembershipRow.member_id == reached.c.id)",
         "and_(MembershipRow.member_id == reached.c.id, MembershipRow.group_id > reached.c.id))",
+        features=("nesting",),
     ),
-    "depth without bound": Mutant(f"{_SQL}.groups:_refuse_too_deep", "too_deep(nested, parents)", "None"),
-    "depth of nine": Mutant("retrieval.nesting:too_deep", "> MAX_LEVELS", ">= MAX_LEVELS"),
+    "depth without bound": Mutant(
+        f"{_SQL}.groups:_refuse_too_deep", "too_deep(nested, parents)", "None", features=("nesting",)
+    ),
+    "depth of nine": Mutant(
+        "retrieval.nesting:too_deep", "> MAX_LEVELS", ">= MAX_LEVELS", features=("nesting",)
+    ),
     "cycles refused": Mutant(
         "retrieval.nesting:too_deep",
         "> MAX_LEVELS",
         "> MAX_LEVELS or any(group in parents.get(each, ()) for each in parents.get(group, ()))",
+        features=("nesting",),
     ),
     "groups in doubt count": Mutant(
-        _AROUND, "GroupRow.incomplete_since >= stale_before", "GroupRow.incomplete_since.is_not(None)"
+        _AROUND,
+        "GroupRow.incomplete_since >= stale_before",
+        "GroupRow.incomplete_since.is_not(None)",
+        features=("doubt",),
     ),
-    "groups in doubt deny nobody": Mutant(_AROUND, "frozenset(found[0] - found[1])", "frozenset()"),
+    "groups in doubt deny nobody": Mutant(
+        _AROUND, "frozenset(found[0] - found[1])", "frozenset()", features=("doubt",)
+    ),
     "groups around those in doubt count": Mutant(
-        _AROUND, "and_(is_whole, reached.c.is_certain == 1)", "is_whole"
+        _AROUND, "and_(is_whole, reached.c.is_certain == 1)", "is_whole", features=("doubt", "nesting")
     ),
     "disabled user comes in": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",

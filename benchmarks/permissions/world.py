@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +32,9 @@ CHAIN = tuple(f"group:level-{number}" for number in range(1, 10))
 
 _DEEP = ("group:hr", CHAIN[0])
 """Groups in which no, or hardly any, level is left for another one."""
+
+FEATURES = frozenset({"nesting", "doubt", "other ids", "age", "labels", "sections"})
+"""What an organisation may make use of beyond people, groups and lists."""
 
 STRANGER = "mallory"
 """Has a key, but is not in the directory."""
@@ -86,11 +89,18 @@ class KnownJob:
 
 
 class World:
-    """An organisation that lives on a desk. `step` lets something happen to both."""
+    """An organisation that lives on a desk. `step` lets something happen to both.
 
-    def __init__(self, bench: Bench, client: TestClient, seed: int, *, n_papers: int) -> None:
+    The fewer features it makes use of, the more often whatever is left happens: swarm testing, Groce and others,
+    ISSTA 2012.
+    """
+
+    def __init__(
+        self, bench: Bench, client: TestClient, seed: int, *, n_papers: int, features: Collection[str]
+    ) -> None:
         """Found it: people, groups, sources and the first papers, all brought in."""
         self.bench, self.client, self.seed = bench, client, seed
+        self.features = frozenset(features)
         self.dice = random.Random(seed)
         self.organisation = Organisation()
         self.history: list[str] = []
@@ -114,7 +124,8 @@ class World:
         self.organisation.groups_of |= {ADMINISTRATOR: set(), STRANGER: set()}
         self.organisation.unknown.add(STRANGER)
         chained = [*pairwise(CHAIN), (CHAIN[-1], CHAIN[-2]), ("group:hr", CHAIN[0])]
-        for inner, outer in (("group:ops", "group:staff"), ("group:staff", "group:board"), *chained):
+        nested = (("group:ops", "group:staff"), ("group:staff", "group:board"), *chained)
+        for inner, outer in nested if "nesting" in self.features else ():
             self._nest(inner, outer)
         self.links = SqlLinks(self.bench.desk.database, utc_now)
         most = END_USER_SCOPES | {Scope.SOURCES_WRITE, Scope.KEYS, Scope.PREVIEW}
@@ -178,28 +189,28 @@ class World:
 
     def step(self) -> None:
         """One thing happens, or the index hears of what happened."""
-        happenings: list[tuple[int, Callable[[], str]]] = [
-            (5, self._someone_moves),
-            (6, self._list_changes),
-            (4, self._text_changes),
-            (2, self._new_paper),
-            (2, self._paper_goes),
-            (2, self._groups_nest),
-            (3, self._members_are_in_doubt_or_certain),
-            (2, self._id_is_linked_or_taken),
-            (1, self._other_id_moves),
-            (1, self._stranger_moves),
-            (1, self._account_is_closed_or_opened),
-            (1, self._reindex),
-            (2, self._permissions_age_or_are_refreshed),
-            (3, self._labels_change),
-            (1, self._labels_of_a_source_change),
-            (1, self._sweep),
-            (2, self._some_work),
-            (4, self.work),
+        happenings: list[tuple[int, Callable[[], str], str]] = [
+            (5, self._someone_moves, ""),
+            (6, self._list_changes, ""),
+            (4, self._text_changes, ""),
+            (2, self._new_paper, ""),
+            (2, self._paper_goes, ""),
+            (2, self._groups_nest, "nesting"),
+            (3, self._members_are_in_doubt_or_certain, "doubt"),
+            (2, self._id_is_linked_or_taken, "other ids"),
+            (1, self._other_id_moves, "other ids"),
+            (1, self._stranger_moves, ""),
+            (1, self._account_is_closed_or_opened, ""),
+            (1, self._reindex, ""),
+            (2, self._permissions_age_or_are_refreshed, "age"),
+            (3, self._labels_change, "labels"),
+            (1, self._labels_of_a_source_change, "labels"),
+            (1, self._sweep, "labels"),
+            (2, self._some_work, ""),
+            (4, self.work, ""),
         ]
-        weights = [weight for weight, _ in happenings]
-        (chosen,) = self.dice.choices([happening for _, happening in happenings], weights)
+        possible = [each for each in happenings if not each[2] or each[2] in self.features]
+        ((_, chosen, _),) = self.dice.choices(possible, [weight for weight, _, _ in possible])
         self.history.append(chosen())
 
     def work(self) -> str:
@@ -282,7 +293,8 @@ class World:
         self.organisation.outer.setdefault(inner, set()).add(outer)
 
     def _members_are_in_doubt_or_certain(self) -> str:
-        group, in_doubt = self.dice.choice((*GROUPS, *CHAIN)), self.organisation.in_doubt
+        group = self.dice.choice((*GROUPS, *CHAIN) if "nesting" in self.features else GROUPS)
+        in_doubt = self.organisation.in_doubt
         is_in_doubt = group not in in_doubt and len(in_doubt) < _MOST_IN_DOUBT
         self.bench.in_group("user:nobody", group.removeprefix("group:"))
         self.bench.doubt(group.removeprefix("group:"), is_in_doubt=is_in_doubt)
@@ -469,7 +481,7 @@ class World:
         return set(self.dice.sample(of, self.dice.randint(0, at_most)))
 
     def _listing(self) -> Listing:
-        ids = (*PEOPLE, *map(other_id, PEOPLE))
+        ids = (*PEOPLE, *map(other_id, PEOPLE)) if "other ids" in self.features else PEOPLE
         names = (*GROUPS, CHAIN[-1], *(f"user:{id_}" for id_ in ids))
         allow, deny = self._some(names, 3), self._some(names, 2) if self.dice.random() < 0.4 else set()
         if self.dice.random() < 0.2:
@@ -485,12 +497,12 @@ class World:
         owner = self.dice.choice(PEOPLE)
         if self.dice.random() < 0.1:
             deny.add(f"user:{owner}")
-        return Listing(
-            owner if self.dice.random() < 0.8 else other_id(owner), frozenset(allow), frozenset(deny)
-        )
+        if "other ids" in self.features and self.dice.random() < 0.2:
+            owner = other_id(owner)
+        return Listing(owner, frozenset(allow), frozenset(deny))
 
     def _labels(self) -> frozenset[str]:
-        if self.dice.random() < 0.4:
+        if "labels" not in self.features or self.dice.random() < 0.4:
             return frozenset()
         names = ("no-ai", "no-ai", "no-ai", "retention:short", "retention:short", "retention:long")
         chosen = {self.dice.choice(names)}
@@ -502,7 +514,7 @@ class World:
         self, paper: Paper, listing: Listing, coming: Text | None = None
     ) -> list[Seclusion] | None:
         """Rules for parts of a paper, some of them about headings that it does not have; None for no say."""
-        if self.dice.random() < 0.5:
+        if "sections" not in self.features or self.dice.random() < 0.5:
             return None
         rules = [self._seclusion(paper, listing, coming) for _ in range(self.dice.randint(0, 2))]
         if self.dice.random() < 0.4:
@@ -580,10 +592,17 @@ def _as_pushed(text: Text) -> str:
 
 
 @contextmanager
-def open_world(folder: Path, seed: int, *, n_papers: int = 30, index_url: str = "") -> Iterator[World]:
+def open_world(
+    folder: Path,
+    seed: int,
+    *,
+    n_papers: int = 30,
+    index_url: str = "",
+    features: Collection[str] = FEATURES,
+) -> Iterator[World]:
     """A world on a desk of its own in a folder."""
     with (
         open_bench(folder, index_url=index_url) as bench,
         TestClient(bench.app, "http://127.0.0.1:8080", raise_server_exceptions=False) as client,
     ):
-        yield World(bench, client, seed, n_papers=n_papers)
+        yield World(bench, client, seed, n_papers=n_papers, features=features)
