@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NewType
 
 UserId = NewType("UserId", str)
@@ -28,7 +29,7 @@ EVERYONE = PrincipalId("group:everyone")
 """The group that every known principal belongs to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that the sets of ids are made once and not for every passage
 class Principal:
     """Somebody who asks.
 
@@ -54,17 +55,17 @@ class Principal:
         """Whether a service key asks on this user's behalf."""
         return bool(self.acted_by)
 
-    @property
+    @cached_property
     def user_ids(self) -> frozenset[UserId]:
         """Every user id that is this user's: owners are compared with these."""
         return self.aliases | {self.user_id}
 
-    @property
+    @cached_property
     def allow_ids(self) -> frozenset[PrincipalId]:
         """Every principal id that an access list may name to let this principal in."""
         return self.groups | {EVERYONE, *(user_principal(user_id) for user_id in self.user_ids)}
 
-    @property
+    @cached_property
     def deny_ids(self) -> frozenset[PrincipalId]:
         """Every principal id that an access list may name to shut this principal out: never fewer."""
         return self.allow_ids | self.deny_only

@@ -536,7 +536,7 @@ def _found(where: str) -> FunctionType:
     found: Any = import_module(module)
     for name in path.split("."):
         found = inspect.getattr_static(found, name)
-    function: FunctionType = getattr(found, "fget", found)
+    function: FunctionType = getattr(found, "fget", None) or getattr(found, "func", found)
     return function
 
 
