@@ -204,7 +204,7 @@ class World:
             (1, self._reindex, ""),
             (2, self._permissions_age_or_are_refreshed, "age"),
             (3, self._labels_change, "labels"),
-            (1, self._labels_of_a_source_change, "labels"),
+            (2, self._labels_of_a_source_change, "labels"),
             (1, self._sweep, "labels"),
             (2, self._some_work, ""),
             (4, self.work, ""),
@@ -375,7 +375,7 @@ class World:
 
     def _labels_of_a_source_change(self) -> str:
         source = self.dice.choice(sorted(self.organisation.sources))
-        labels = self._labels() if self.dice.random() < 0.3 else frozenset()
+        labels = self._labels() if self.dice.random() < 0.6 else frozenset()
         reply = self.ask(
             Viewer(ADMINISTRATOR), "PATCH", f"/api/v1/sources/{source}", {"labels": sorted(labels)}
         )
