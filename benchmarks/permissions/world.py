@@ -419,7 +419,7 @@ class World:
             "text": _as_pushed(text),
             "metadata": {"tags": [paper.tag], "superseded_by": self.successors.get(paper.document_id, "")},
         }
-        paper.age_days = self.dice.choice((0, 0, 60))
+        paper.age_days = self.dice.choice((0, 60))
         changed_at = utc_now() - timedelta(days=paper.age_days)
         body["metadata"]["modified_at"] = changed_at.isoformat()
         if self.dice.random() < 0.6:
