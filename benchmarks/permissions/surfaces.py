@@ -30,7 +30,7 @@ _MOST = 200
 
 
 def _ask(judge: Judge, method: str, path: str, body: Any = None, *, by_prompt: bool = False) -> Any:
-    """One request, searched for what may not be told; None when the viewer does not come in, rightly."""
+    """One request, searched for what may not be told; None when the viewer does not come in."""
     world = judge.world
     reply = world.ask(judge.viewer, method, path, body)
     judge.report.requests += 1
@@ -41,7 +41,9 @@ def _ask(judge: Judge, method: str, path: str, body: Any = None, *, by_prompt: b
         return None
     judge.check(reply.status_code < 500, f"{method} {path}: {reply.text[:200]}")
     judge.told(reply.text + str(dict(reply.headers)), sent=[path, body], by_prompt=by_prompt)
-    return reply
+    comes_in = not any(f"refdesk:error:{code}" in reply.text for code in ("unauthenticated", "unknown_user"))
+    judge.check(comes_in, f"{judge.viewer} does not come in", n=0)
+    return reply if comes_in else None
 
 
 def _papers(judge: Judge) -> list[Paper]:

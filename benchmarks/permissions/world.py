@@ -198,7 +198,7 @@ class World:
             (2, self._groups_nest, "nesting"),
             (3, self._members_are_in_doubt_or_certain, "doubt"),
             (2, self._id_is_linked_or_taken, "other ids"),
-            (1, self._other_id_moves, "other ids"),
+            (3, self._other_id_moves, "other ids"),
             (1, self._stranger_moves, ""),
             (1, self._account_is_closed_or_opened, ""),
             (1, self._reindex, ""),
@@ -546,7 +546,7 @@ class World:
         body = "\n\n".join(self._headings(known) + self._paragraph() for _ in range(self.dice.randint(1, 4)))
         if live is not None and self.dice.random() < 0.1:
             return Text(body, is_readable=False)
-        if self.dice.random() < 0.15:
+        if self.dice.random() < 0.3:
             inside_name = live.inside_name if live is not None and live.inside_name else f"{self.token()}.txt"
             made = Text(body, inside_name, self._paragraph())
         else:
