@@ -41,7 +41,8 @@ def _ask(judge: Judge, method: str, path: str, body: Any = None, *, by_prompt: b
         return None
     judge.check(reply.status_code < 500, f"{method} {path}: {reply.text[:200]}")
     judge.told(reply.text + str(dict(reply.headers)), sent=[path, body], by_prompt=by_prompt)
-    comes_in = not any(f"refdesk:error:{code}" in reply.text for code in ("unauthenticated", "unknown_user"))
+    refusals = ["unauthenticated"] if path == _PREVIEW else ["unauthenticated", "unknown_user"]
+    comes_in = not any(f"refdesk:error:{code}" in reply.text for code in refusals)
     judge.check(comes_in, f"{judge.viewer} does not come in", n=0)
     return reply if comes_in else None
 
