@@ -308,7 +308,10 @@ MUTANTS: dict[str, Mutant] = {
         features=("sections",),
     ),
     "hidden passages counted": Mutant(
-        f"{_CORPUS}.passage_count", "count += permits(part, principal)", "count += 1", features=("sections",)
+        f"{_CORPUS}.passage_count",
+        "reads[row.id, place] = permits(part, principal)",
+        "reads[row.id, place] = True",
+        features=("sections",),
     ),
     "vanished heading opens": Mutant(
         "retrieval.sections:list_for",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event, insert
@@ -15,7 +16,9 @@ from retrieval.adapters.sql.directory import SqlDirectory, UserChange
 from retrieval.adapters.sql.groups import INCOMPLETE_GRACE, GroupChange, SqlGroups
 from retrieval.adapters.sql.links import SqlLinks
 from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, MembershipRow, SourceRow
+from retrieval.adapters.sql.section_rules import stored_rules
 from retrieval.errors import ConflictError, GroupsTooDeepError, IdentityTakenError, NotFoundError
+from retrieval.sections import SectionRule
 from tests.make import NOON, make_acl
 
 MARA, BO = UserId("mara"), UserId("bo")
@@ -185,15 +188,18 @@ def test_groups_that_lists_name_and_nobody_knows_are_told(world: World) -> None:
         session.add_all(_source(name, allow) for name, allow in named.items())
         session.flush()
         session.add_all(_document(id_) for id_ in entries)
+        rule = SectionRule(("Pay",), ids("known", "payroll", "everyone"), ids("interns"))
+        session.add(_document("s", section_rules=stored_rules([rule])))
         session.flush()
         session.add_all(
             AclEntryRow(document_id=id_, effect=effect, principal_id=principal)
             for id_, (effect, principal) in entries.items()
         )
-    unknown = {"files": ids("newcomers", "leavers"), "wiki": ids("wiki-readers")}
+    unknown = {"files": ids("newcomers", "leavers", "payroll", "interns"), "wiki": ids("wiki-readers")}
     assert world.groups.unknown_by_source() == unknown
-    world.groups.create(only("newcomers"), GroupChange())
-    assert world.groups.unknown_by_source() == {**unknown, "files": ids("leavers")}
+    for name in ("newcomers", "payroll"):
+        world.groups.create(only(name), GroupChange())
+    assert world.groups.unknown_by_source() == {**unknown, "files": ids("leavers", "interns")}
 
 
 def _source(id_: str, allow: list[str]) -> SourceRow:
@@ -202,7 +208,7 @@ def _source(id_: str, allow: list[str]) -> SourceRow:
     )
 
 
-def _document(id_: str) -> DocumentRow:
+def _document(id_: str, section_rules: list[Any] | None = None) -> DocumentRow:
     return DocumentRow(
         id=id_,
         source_id="files",
@@ -213,6 +219,7 @@ def _document(id_: str) -> DocumentRow:
         tags=[],
         owner="olga",
         state="live",
+        section_rules=section_rules,
         warnings=[],
         fingerprint="",
         modified_at=NOON,

@@ -40,7 +40,7 @@ from retrieval.corpus import (
 )
 from retrieval.errors import NotFoundError, PartsOnlyError, PermissionsOutdatedError
 from retrieval.jobs import Job
-from retrieval.sections import list_for, place_of, reads_whole
+from retrieval.sections import Place, list_for, place_of, reads_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +318,16 @@ class SqlCorpus:
         with self._database.read() as session:
             count = session.scalar(whole) or 0
             rows = session.execute(in_parts).tuples().all()
-            acls = read_acls(session, {row.id: row for row, _, _ in rows}.values())
+            documents = {row.id: row for row, _, _ in rows}
+            acls = read_acls(session, documents.values())
+        rules = {id_: rules_of(row.section_rules) for id_, row in documents.items()}
+        reads: dict[tuple[str, Place], bool] = {}  # a document has far fewer places than passages
         for row, path, paths in rows:
-            part = list_for(acls[row.id], rules_of(row.section_rules), place_of(path, paths))
-            count += permits(part, principal)
+            place = place_of(path, paths)
+            if (row.id, place) not in reads:
+                part = list_for(acls[row.id], rules[row.id], place)
+                reads[row.id, place] = permits(part, principal)
+            count += reads[row.id, place]
         return count
 
     def unfinished_jobs(self, principal: Principal, *, of_everybody: bool, limit: int) -> list[Job]:

@@ -15,6 +15,7 @@ from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import AclEntryRow, DocumentRow, GroupRow, MembershipRow, SourceRow
 from retrieval.adapters.sql.rows import batches
+from retrieval.adapters.sql.section_rules import NAMES_IN_RULE
 from retrieval.corpus import SourceId
 from retrieval.errors import GroupsTooDeepError, NotFoundError, TakenError
 from retrieval.nesting import MAX_LEVELS, too_deep
@@ -158,7 +159,8 @@ class SqlGroups:
     def unknown_by_source(self) -> dict[SourceId, frozenset[PrincipalId]]:
         """Groups that access lists name and the directory does not know, by source of the documents.
 
-        They match nobody until they arrive. Takes as long as there are names in lists, not entries.
+        They match nobody until they arrive. Takes as long as there are names in lists, not entries, and
+        documents with rules for sections.
         """
         found: dict[SourceId, set[PrincipalId]] = defaultdict(set)
         with self._database.read() as session:
@@ -176,6 +178,8 @@ class SqlGroups:
                 )
                 for source_id, group in session.execute(named_by):
                     found[SourceId(source_id)].add(PrincipalId(group))
+            for source_id, named in _groups_in_section_rules(session).items():
+                found[source_id] |= named - known_groups(session, named)
         return {source_id: frozenset(groups) for source_id, groups in found.items() if groups}
 
 
@@ -186,6 +190,18 @@ def _groups_in_lists(session: Session) -> frozenset[PrincipalId]:
     after = select(least).where(AclEntryRow.principal_id > names.c.name).scalar_subquery()
     names = names.union_all(select(after).where(names.c.name.is_not(None)))
     return frozenset(PrincipalId(name) for name in session.scalars(select(names.c.name)) if _is_group(name))
+
+
+def _groups_in_section_rules(session: Session) -> dict[SourceId, set[PrincipalId]]:
+    """Every group that rules for sections name, by source of the documents; few documents have such rules."""
+    has_rules = (DocumentRow.section_rules.is_not(None), DocumentRow.deleted_at.is_(None))
+    found: dict[SourceId, set[PrincipalId]] = defaultdict(set)
+    for source_id, rules in session.execute(
+        select(DocumentRow.source_id, DocumentRow.section_rules).where(*has_rules)
+    ):
+        named = (name for rule in rules for part in NAMES_IN_RULE for name in rule[part])
+        found[SourceId(source_id)] |= {PrincipalId(name) for name in named if _is_group(name)}
+    return found
 
 
 def _is_group(name: str | None) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -119,6 +120,12 @@ class DocumentRow(Table):
         Index("ix_documents_state", "state"),
         Index("ix_documents_title_id", "title", "id"),
         Index("ix_documents_parent_id", "parent_id"),
+        Index(
+            "ix_documents_section_rules",
+            "source_id",
+            sqlite_where=text("section_rules IS NOT NULL"),
+            postgresql_where=text("section_rules IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(_Id, primary_key=True)

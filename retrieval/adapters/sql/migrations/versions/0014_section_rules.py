@@ -15,3 +15,11 @@ def upgrade() -> None:
     """Apply the change."""
     op.add_column("documents", sa.Column("section_rules", sa.JSON(), nullable=True))
     op.add_column("chunks", sa.Column("section_paths", sa.JSON(), nullable=True))
+    has_rules = sa.text("section_rules IS NOT NULL")
+    op.create_index(
+        "ix_documents_section_rules",
+        "documents",
+        ["source_id"],
+        sqlite_where=has_rules,
+        postgresql_where=has_rules,
+    )
