@@ -48,6 +48,8 @@ KEEPER = UserId("mara.lindqvist")
 
 NOTHING_HIDDEN = {
     "user_id": "whoever may ask sees every user",
+    "group": "whoever may ask sees every group",
+    "id": "whoever may ask over SCIM sees every user and group",
     "name": "whoever may ask sees every index",
     "model": "everybody sees the one model",
 }
@@ -55,6 +57,7 @@ NOTHING_HIDDEN = {
 
 BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/api/v1/documents/{document_id}/acl"): {"allow": ["everyone"]},
+    ("PUT", "/api/v1/documents/{document_id}/labels"): {"labels": ["hold"]},
     ("PATCH", "/api/v1/sources/{source_id}"): {"paused": True},
     ("POST", "/api/v1/sources/{source_id}/reindex"): {},
     ("POST", "/api/v1/keys/{key_id}/rotate"): {},

@@ -50,9 +50,9 @@ def test_a_token_speaks_for_nobody_else(client: TestClient, shared_provider: Ope
 
 
 def test_administrators_are_members_of_a_group(client: TestClient, shared_provider: OpenIdProvider) -> None:
-    """They get every scope but to act for others and to read the trail; a group named alike gives nothing."""
+    """They may not act for others, read the trail or preview; a group named alike gives nothing."""
     body = whoami(client, shared_provider.access_token(groups=["desk admins"]))
-    assert set(body["scopes"]) == ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ}
+    assert set(body["scopes"]) == ALL_SCOPES - {Scope.ACT_AS, Scope.AUDIT_READ, Scope.PREVIEW}
     body = whoami(client, shared_provider.access_token(groups=["group:oidc/desk admins", "x/desk admins"]))
     assert set(body["scopes"]) == END_USER_SCOPES
 

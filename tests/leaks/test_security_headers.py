@@ -50,7 +50,7 @@ def test_every_route_is_guarded(app: FastAPI) -> None:
     routes = list(all_routes(app.routes))
     paths = {route.path for route in routes}
     assert {"/", "/search", "/static/{digest}/{name}", "/metrics", "/api/v1/search", "/v1/models"} <= paths
-    assert set(app.openapi()["paths"]) <= paths
+    assert set(app.openapi()["paths"]) <= {path.replace(":path}", "}") for path in paths}
     for route in routes:
         path = re.sub(r"\{[^}]*\}", "none", route.path) + "?limit_s=0.1"
         for method in route.methods or ():

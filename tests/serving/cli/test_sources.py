@@ -45,7 +45,7 @@ def test_a_source_from_first_to_last(refdesk: Refdesk, tmp_path: Path) -> None:
     made = refdesk("sources", "add", "garden", "--id", "garden", "--folder", tmp_path)
     assert made.stdout == "garden\n"
     assert refdesk("sync", "garden", "--dry-run").stdout.splitlines() == [
-        "garden: 1 added, 0 modified, 0 touched, 0 unchanged, 0 deleted",
+        "garden: 1 added, 0 modified, 0 touched, 0 unchanged, 0 expired, 0 deleted",
         "  + fern.txt",
     ]
     assert refdesk("sync", "garden").stdout.startswith("garden: 1 added")

@@ -75,7 +75,7 @@ def test_a_dry_run_names_the_difference(owner: TestClient, source: str, folder: 
     reply = owner.post(f"/api/v1/sources/{source}/sync", json={"dry_run": True}).json()
     job = _finished(owner, reply["job"]["id"])
     assert job["report"]["diff"] == {
-        "added": ["ivy.txt"], "modified": ["fern.txt"], "touched": [], "deleted": [],
+        "added": ["ivy.txt"], "modified": ["fern.txt"], "touched": [], "expired": [], "deleted": [],
     }  # fmt: skip
     wait_until_idle(desk)
     assert owner.get(f"/api/v1/sources/{source}").json()["documents_by_state"] == before
