@@ -343,11 +343,13 @@ def someone_elses_cursor(judge: Judge) -> None:
 
 
 def document(judge: Judge) -> None:
-    """One document's record; it says whether all of it may be read."""
+    """One document's record; it says whether all of it may be read, and what labels count for it."""
     paper = _paper_in_parts(judge)
     shown = _one(judge, _DOCUMENT, paper)
     if shown is not None:
         _judge_whole(judge, paper, is_whole=not shown["parts_only"])
+        told, labels = {each["name"] for each in shown["labels"]}, judge.world.organisation.labels(paper)
+        judge.check(told == labels, f"{paper.path} is labelled {sorted(told)}, not {sorted(labels)}")
 
 
 def versions(judge: Judge) -> None:
