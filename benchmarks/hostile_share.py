@@ -1,12 +1,13 @@
 """Indexes hostile files among good ones on an embedded desk, and reports what became of both.
 
-    python -m benchmarks.hostile_share [--hostile 2000] [--good 950] [--evaluation FOLDER] [--json FILE]
+    python -m benchmarks.hostile_share [--hostile 2000] [--good 285] [--pairs 3] [--evaluation FOLDER] [--json FILE]
 
 Two parts, each on a fresh desk:
 
 1. all hostile files with a few good ones: every document must end in a terminal state, labelled files with the
    right reason, no parser process may die of a file, and the desk's memory must not grow;
-2. good files alone, then the same ones with one hostile file for every nineteen (5 %): good files per second.
+2. good files alone, and the same ones with one hostile file for every nineteen (5 %), in turns: good files per
+   second. They are made up, of ten sections each, no two alike (`benchmarks/size/corpus.py`).
 
 FOLDER is a folder with `office/` and `office_bad/synthetic/`, used where it is there. Exit code 1 when a
 document is not terminal, fewer than 95 % of labels are right, or a worker or the parser process died.
@@ -18,6 +19,7 @@ import argparse
 import collections
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.hostile_files import Hostile, good_sources, hostile_files
+from benchmarks.size.corpus import MadeCorpus, vocabulary_of
 from retrieval.access import Principal, UserId
 from retrieval.adapters.sql.corpus import DocumentFilter
 from retrieval.corpus import Document
@@ -34,6 +37,7 @@ from retrieval.settings import load_settings
 from serving.embedded import EmbeddedDesk, open_embedded, request_docs_sync
 
 ROOT = Path(__file__).parent.parent
+_TEXTS = ROOT / "sample" / "text"
 _MIB = 1024 * 1024
 _MAX_FILE_MB = 25
 _SHARE = 20
@@ -52,7 +56,8 @@ class Report:
         wrong: Name, label and outcome of those that had another.
         parser_restarts: Times that the parser process had to be started anew.
         rss_drift_mb: Growth of the desk's resident memory from a quarter of the run to its end.
-        good_per_s: Good files a second without and with hostile ones among them.
+        good_per_s: Good files a second without and with hostile ones among them, by pair.
+        good_lost: Share of that rate which is lost to them, the median of the pairs.
     """
 
     n_hostile: int
@@ -65,7 +70,8 @@ class Report:
     parser_restarts: int
     rss_drift_mb: float
     whole_s: float
-    good_per_s: tuple[float, float]
+    good_per_s: list[tuple[float, float]]
+    good_lost: float
 
     @property
     def is_fine(self) -> bool:
@@ -77,12 +83,15 @@ def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--hostile", type=int, default=2_000)
-    parser.add_argument("--good", type=int, default=950)
+    parser.add_argument("--good", type=int, default=285)
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--evaluation", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    report = measure(arguments.hostile, arguments.good, arguments.evaluation, arguments.seed)
+    report = measure(
+        arguments.hostile, arguments.good, arguments.evaluation, arguments.seed, n_pairs=arguments.pairs
+    )
     text = json.dumps(asdict(report), indent=1)
     if arguments.json:
         arguments.json.write_text(text)
@@ -90,8 +99,8 @@ def main() -> int:
     return 0 if report.is_fine else 1
 
 
-def measure(n_hostile: int, n_good: int, evaluation: Path | None, seed: int) -> Report:
-    """Run both parts."""
+def measure(n_hostile: int, n_good: int, evaluation: Path | None, seed: int, *, n_pairs: int) -> Report:
+    """Run both parts, the second one so many times."""
     folders = [ROOT / "sample" / "handbook", ROOT / "tests" / "golden"]
     folders += [evaluation / "office"] if evaluation else []
     synthetic = evaluation / "office_bad" / "synthetic" if evaluation else None
@@ -104,24 +113,31 @@ def measure(n_hostile: int, n_good: int, evaluation: Path | None, seed: int) -> 
     with tempfile.TemporaryDirectory(prefix="hostile-share-") as name:
         folder = Path(name)
         run = _run(folder / "all", files, n_good=20)
-        alone = _run(folder / "good", [], n_good=n_good)
         few = files[:: max(1, len(files) // max(1, n_good // (_SHARE - 1)))][: n_good // (_SHARE - 1)]
-        mixed = _run(folder / "mixed", few, n_good=n_good)
+        pairs = [
+            (
+                _run(folder / f"good-{number}", [], n_good=n_good),
+                _run(folder / f"mixed-{number}", few, n_good=n_good),
+            )
+            for number in range(n_pairs)
+        ]
     judged = [(file, run.outcome_of.get(file.name, "missing")) for file in files]
     labelled = [(file, outcome) for file, outcome in judged if file.label]
     wrong = [(file.name, file.label, outcome) for file, outcome in labelled if outcome != file.label]
+    all_runs = [run, *(each for pair in pairs for each in pair)]
     return Report(
         n_hostile=len(files),
         n_documents=len(run.outcome_of),
-        unfinished=run.unfinished + alone.unfinished + mixed.unfinished,
+        unfinished=sum(each.unfinished for each in all_runs),
         outcomes=dict(collections.Counter(outcome for _, outcome in judged).most_common()),
         labelled=len(labelled),
         right=len(labelled) - len(wrong),
         wrong=wrong[:50],
-        parser_restarts=run.parser_restarts + mixed.parser_restarts,
+        parser_restarts=sum(each.parser_restarts for each in all_runs),
         rss_drift_mb=run.rss_drift_mb,
         whole_s=run.took_s,
-        good_per_s=(n_good / alone.took_s, n_good / mixed.took_s),
+        good_per_s=[(n_good / alone.took_s, n_good / mixed.took_s) for alone, mixed in pairs],
+        good_lost=statistics.median(1 - alone.took_s / mixed.took_s for alone, mixed in pairs),
     )
 
 
@@ -187,9 +203,9 @@ def _write(docs: Path, hostile: list[Hostile], n_good: int) -> dict[str, str]:
     """Hostile files spread evenly between good ones. Returns the hostile files' names by external id."""
     n_all = n_good + len(hostile)
     names = {}
+    corpus = MadeCorpus(vocabulary_of(path.read_text("utf-8") for path in sorted(_TEXTS.rglob("*.md"))))
     for number in range(n_good):
-        text = f"# Notice {number}\n\nRoom {number} is cleaned on {'Mon' if number % 2 else 'Fri'}days.\n"
-        (docs / f"{number * n_all // n_good:06d}-good.md").write_text(text)
+        (docs / f"{number * n_all // n_good:06d}-good.md").write_text(corpus.document(number), "utf-8")
     for number, file in enumerate(hostile):
         path = docs / f"{number * n_all // len(hostile):06d}-hostile-{file.name}"
         path.write_bytes(file.content)
