@@ -312,6 +312,8 @@ def documents(judge: Judge) -> None:
             return
         page = reply.json()
         shown += [each["id"] for each in page["documents"]]
+        for each in page["documents"]:
+            _judge_labels(judge, judge.paper(each["id"]), each)
         counted = sum(page["counts"].values())
         cursor = page["next_cursor"]
         if not cursor:
@@ -319,6 +321,15 @@ def documents(judge: Judge) -> None:
     judge.check(len(shown) == len(set(shown)), "a document is listed twice")
     judge.listing(shown, [each for each in present if fits(each)])
     judge.check(counted == len(shown), f"counts {counted} of {len(shown)}")
+
+
+def _judge_labels(judge: Judge, paper: Paper | None, shown: Any) -> None:
+    """Whether a record tells the labels that count for a paper."""
+    told = {each["name"] for each in shown["labels"]}
+    labels = judge.world.organisation.labels(paper) if paper is not None else told
+    judge.check(
+        told == labels, f"{paper and paper.path} is labelled {sorted(told)}, not {sorted(labels)}", n=0
+    )
 
 
 def _judge_whole(judge: Judge, paper: Paper, *, is_whole: bool) -> None:
@@ -348,8 +359,7 @@ def document(judge: Judge) -> None:
     shown = _one(judge, _DOCUMENT, paper)
     if shown is not None:
         _judge_whole(judge, paper, is_whole=not shown["parts_only"])
-        told, labels = {each["name"] for each in shown["labels"]}, judge.world.organisation.labels(paper)
-        judge.check(told == labels, f"{paper.path} is labelled {sorted(told)}, not {sorted(labels)}")
+        _judge_labels(judge, paper, shown)
 
 
 def versions(judge: Judge) -> None:

@@ -358,7 +358,9 @@ class World:
 
     def _labels_change(self) -> str:
         papers = [paper for paper in self.organisation.papers if self.organisation.is_there(paper)]
-        paper, labels = self.dice.choice(papers), self._labels()
+        around = [paper for paper in papers if any(self.organisation.inside(paper))]
+        paper = self.dice.choice(around if around and self.dice.random() < 0.4 else papers)
+        labels = self._labels()
         owner = self.organisation.holder(paper.owner) if self.dice.random() < 0.5 else None
         actor = Viewer(owner or ADMINISTRATOR)
         body = {"labels": sorted(labels)}
