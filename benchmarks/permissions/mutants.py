@@ -246,12 +246,6 @@ MUTANTS: dict[str, Mutant] = {
         "row.label == HOLD, ",
         features=("labels",),
     ),
-    "held ones swept away": Mutant(
-        f"{_SQL}.expiry:SqlExpiry._keeps_something",
-        "return any(",
-        "return False and any(",
-        features=("labels",),
-    ),
     "ends of hidden ones told": Mutant(
         f"{_SQL}.expiry:SqlExpiry.due_within",
         ".where(ends, readable).order",

@@ -7,7 +7,7 @@ newer text of a document waits to be brought in, and for lists set by hand on wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 EVERYONE = "group:everyone"
 
@@ -127,10 +127,10 @@ class Paper:
         return self.parent.outermost if self.parent else self
 
     def lists(self) -> list[Listing]:
-        """Every list that has to let somebody in."""
+        """Every list that has to let somebody in; a paper found inside another one has that one's owner."""
         if self.parent is None:
             return [self.listing, *self.before]
-        own = [self.listing] if self.is_manual else []
+        own = [replace(self.listing, owner=self.parent.owner)] if self.is_manual else []
         around = [each.listing(self.parent.owner) for each in self.parent.rules()]
         return [*self.parent.lists(), *around, *own, *self.before]
 
