@@ -94,6 +94,8 @@ class Paper:
         secluded: Who reads parts of it.
         secluded_before: Rules for the live text, while a newer one with other rules waits.
         parent: The document that it was found inside.
+        last_lists: For one that was found inside another and is deleted: the lists of its end, which go for what
+            is still told of it, its jobs; those of the document around it may change afterwards.
         stated, set_by_hand: Labels that its source stated with it last, and those that a person set.
         age_days: Since its source last changed it.
     """
@@ -113,6 +115,7 @@ class Paper:
     is_deleted: bool = False
     is_in_work: bool = False
     parent: Paper | None = None
+    last_lists: list[Listing] = field(default_factory=list)
     stated: frozenset[str] = frozenset()
     set_by_hand: frozenset[str] = frozenset()
     age_days: int = 0
@@ -130,6 +133,8 @@ class Paper:
         """Every list that has to let somebody in; a paper found inside another one has that one's owner."""
         if self.parent is None:
             return [self.listing, *self.before]
+        if self.last_lists:
+            return self.last_lists
         own = [replace(self.listing, owner=self.parent.owner)] if self.is_manual else []
         around = [each.listing(self.parent.owner) for each in self.parent.rules()]
         return [*self.parent.lists(), *around, *own, *self.before]
@@ -155,6 +160,8 @@ class Paper:
     @property
     def owner(self) -> str:
         """Who looks after it."""
+        if self.last_lists:
+            return self.last_lists[0].owner
         return self.listing.owner if self.parent is None else self.parent.owner
 
     @property
@@ -399,6 +406,7 @@ class Organisation:
             self.deleted(each)
         paper.is_deleted, paper.sent, paper.live, paper.before = True, None, None, []
         paper.secluded_before = []
+        paper.last_lists = paper.lists() if paper.parent is not None else []
 
     def brought_in(self, paper: Paper) -> Text | None:
         """The text that was sent last is read; gives it when it could be, and is live now."""

@@ -253,6 +253,7 @@ class World:
             self.organisation.papers.append(child)
         if child.is_deleted:
             child.is_deleted, child.is_manual, child.live, child.before = False, False, None, []
+            child.last_lists = []
         if child.live is not None and child.live != found:
             child.before = were.get(id_, [])
         child.sent = found
