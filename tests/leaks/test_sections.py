@@ -194,6 +194,17 @@ def test_old_links_and_citations_lose_it(desk: Desk) -> None:
     assert "ducats" in desk.passages(ADA)
 
 
+def test_points_are_written_with_the_list_of_their_section(desk: Desk) -> None:
+    """From the first moment on: whoever builds an index anew writes no point that more people find."""
+    with desk.bench.desk.indexes.answering() as opened:
+        opened.index.delete(list(opened.index.chunk_ids()))
+        desk.bench.toolbox.indexer.reconcile()
+        vector = opened.encoders.embedder.embed_query("in a year")
+        sparse = opened.encoders.sparse.encode_query("year", languages=["en"])
+        legs = opened.index.search(IndexQuery(filter_for(BO, outdated=()), vector, sparse, 10))
+    assert len(legs.dense) == len(legs.sparse) == 1
+
+
 def test_the_index_hears_of_rules_without_embedding(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the lists of the points change, each to that of its own chunk."""
 
