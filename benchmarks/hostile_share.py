@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.hostile_files import Hostile, good_sources, hostile_files
-from benchmarks.size.corpus import MadeCorpus, vocabulary_of
+from benchmarks.size.corpus import sample_corpus
 from retrieval.access import Principal, UserId
 from retrieval.adapters.sql.corpus import DocumentFilter
 from retrieval.corpus import Document
@@ -37,7 +37,6 @@ from retrieval.settings import load_settings
 from serving.embedded import EmbeddedDesk, open_embedded, request_docs_sync
 
 ROOT = Path(__file__).parent.parent
-_TEXTS = ROOT / "sample" / "text"
 _MIB = 1024 * 1024
 _MAX_FILE_MB = 25
 _SHARE = 20
@@ -203,7 +202,7 @@ def _write(docs: Path, hostile: list[Hostile], n_good: int) -> dict[str, str]:
     """Hostile files spread evenly between good ones. Returns the hostile files' names by external id."""
     n_all = n_good + len(hostile)
     names = {}
-    corpus = MadeCorpus(vocabulary_of(path.read_text("utf-8") for path in sorted(_TEXTS.rglob("*.md"))))
+    corpus = sample_corpus()
     for number in range(n_good):
         (docs / f"{number * n_all // n_good:06d}-good.md").write_text(corpus.document(number), "utf-8")
     for number, file in enumerate(hostile):

@@ -20,13 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import httpx
 
 from benchmarks.machine import load, machine_facts
-from benchmarks.size.corpus import SECTIONS, MadeCorpus, vocabulary_of
+from benchmarks.size.corpus import SECTIONS, MadeCorpus, sample_corpus
 from benchmarks.size.vectors import open_made_corpus
 from retrieval.access import PrincipalId, UserId
 from retrieval.adapters.sql.groups import GroupChange, SqlGroups
@@ -44,7 +43,6 @@ from serving.http.app import create_app
 from serving.limits import UNLIMITED
 
 NO_CONDITION = "no condition"
-_TEXT = Path(__file__).parent.parent / "sample" / "text"
 _STAFF = PrincipalId("group:staff")
 _NAMED_GROUPS = 1000
 _NESTED_EVERY = 5
@@ -60,9 +58,7 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    corpus = MadeCorpus(
-        vocabulary_of(path.read_text("utf-8") for path in sorted(_TEXT.rglob("*.md"))), given.seed
-    )
+    corpus = sample_corpus(given.seed)
     n_documents = max(given.chunks // SECTIONS, 1)
     questions = [corpus.question(number, n_documents) for number in range(given.searches)]
     with tempfile.TemporaryDirectory() as folder, _indexed(Path(folder), corpus, n_documents) as desk:
@@ -144,7 +140,7 @@ def _indexed(folder: Path, corpus: MadeCorpus, n_documents: int) -> Iterator[Des
         (place / f"{number:06d}.md").write_text(corpus.document(number), encoding="utf-8")
     opener = partial(open_made_corpus, spends=False)
     with open_embedded(load_settings(data=folder / "state"), opener=opener) as embedded:
-        desk: Any = embedded.desk
+        desk = embedded.desk
         source = SourceId("made")
         SqlSources(desk.database, utc_now).create(
             source, name="made", kind="folder", location=str(folder / "documents"), owner=UserId("nobody")

@@ -29,7 +29,7 @@ from retrieval.adapters.sql.directory import UserChange
 from retrieval.adapters.sql.groups import GroupChange, SqlGroups
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.adapters.sql.upkeep import SqlUpkeep
-from retrieval.corpus import DocumentId, SourceId, document_id_for
+from retrieval.corpus import SourceId, document_id_for
 from retrieval.settings import load_settings
 from retrieval.wiring import utc_now
 from serving.cli.in_process import BASE_URL, InProcessTransport
@@ -127,7 +127,7 @@ class RevocationBench:
 
     def _share(self, allow: frozenset[PrincipalId]) -> None:
         upkeep = SqlUpkeep(self.desk.database, utc_now)
-        upkeep.set_acl(DocumentId(_DOCUMENT), Acl(_KEEPER, allow, frozenset()), requested_by=_KEEPER)
+        upkeep.set_acl(_DOCUMENT, Acl(_KEEPER, allow, frozenset()), requested_by=_KEEPER)
 
 
 @contextmanager

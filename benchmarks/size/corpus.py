@@ -2,7 +2,7 @@
 
 Words come from the sample handbook, drawn by Zipf's law as in real text; each document has a topic, words that it
 uses far more than others do, and each section names identifiers, dates and amounts of its own. A section becomes
-one chunk, so the number of chunks is known beforehand.
+one chunk, so the number of chunks is known beforehand. `sample_corpus` alone reads files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+_SAMPLE_TEXT = Path(__file__).parent.parent.parent / "sample" / "text"
 
 SECTIONS = 10
 """Sections of a document, and so its chunks."""
@@ -71,6 +74,12 @@ class MadeCorpus:
         """A word by Zipf's law: the rank is an exponential of a uniform draw."""
         rank = int(len(self.vocabulary) ** draws.random()) - 1
         return self.vocabulary[rank]
+
+
+def sample_corpus(seed: int = 1) -> MadeCorpus:
+    """Made of the words of the sample handbook."""
+    texts = (path.read_text(encoding="utf-8") for path in sorted(_SAMPLE_TEXT.rglob("*.md")))
+    return MadeCorpus(vocabulary_of(texts), seed)
 
 
 def vocabulary_of(texts: Iterable[str]) -> list[str]:

@@ -28,7 +28,7 @@ import uvicorn
 
 from benchmarks.machine import used_cpu_s
 from benchmarks.rivals.stages import size_mb
-from benchmarks.size.corpus import SECTIONS, MadeCorpus, vocabulary_of
+from benchmarks.size.corpus import SECTIONS, MadeCorpus, sample_corpus
 from benchmarks.size.vectors import open_made_corpus
 from retrieval.access import Principal, PrincipalId, UserId, filter_for
 from retrieval.adapters.sql.corpus import DocumentFilter
@@ -47,7 +47,6 @@ from serving.http.app import create_app
 from serving.http.listening import open_listener
 from serving.limits import UNLIMITED
 
-_SAMPLE_TEXT = Path(__file__).parent.parent.parent / "sample" / "text"
 _SOURCE = SourceId("made")
 _STAFF, _FEW = PrincipalId("group:staff"), PrincipalId("group:few")
 _READER = Principal(UserId("reader"), frozenset({_STAFF, _FEW}))
@@ -88,9 +87,7 @@ def main() -> None:
     """Run one stage."""
     stage, _, job_file = sys.argv[1:4]
     given = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    texts = (path.read_text(encoding="utf-8") for path in sorted(_SAMPLE_TEXT.rglob("*.md")))
-    corpus = MadeCorpus(vocabulary_of(texts), int(given["seed"]))
-    job = Job(Path(given["state"]), int(given["n_chunks"]), corpus)
+    job = Job(Path(given["state"]), int(given["n_chunks"]), sample_corpus(int(given["seed"])))
     stages: dict[str, Callable[[Job, float], dict[str, Any]]] = {
         "index": _index,
         "search": _search,

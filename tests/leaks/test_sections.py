@@ -17,7 +17,7 @@ from retrieval.adapters.sql.links import SqlLinks
 from retrieval.adapters.sql.models import ChunkRow, DocumentRow
 from retrieval.corpus import DocumentId, SourceId, document_id_for
 from retrieval.ports import IndexQuery
-from retrieval.query import Query
+from retrieval.query import Legs, Query
 from retrieval.sections import SectionRule, Standing
 from retrieval.wiring import utc_now
 from serving.scopes import END_USER_SCOPES, Scope
@@ -100,6 +100,14 @@ def assert_hidden(told: Any) -> None:
     """Nothing of the section stands in a reply."""
     said = told if isinstance(told, str) else json.dumps(told)
     assert not [word for word in HIDDEN if word.lower() in said.lower()], said
+
+
+def found_in_index(desk: Desk, principal: Principal) -> Legs:
+    """What the index alone gives somebody, before anything is checked again."""
+    with desk.bench.desk.indexes.answering() as opened:
+        vector = opened.encoders.embedder.embed_query("in a year")
+        sparse = opened.encoders.sparse.encode_query("year", languages=["en"])
+        return opened.index.search(IndexQuery(filter_for(principal, outdated=()), vector, sparse, 10))
 
 
 def test_search_finds_the_rest_only(desk: Desk) -> None:
@@ -198,10 +206,8 @@ def test_points_are_written_with_the_list_of_their_section(desk: Desk) -> None:
     """From the first moment on: whoever builds an index anew writes no point that more people find."""
     with desk.bench.desk.indexes.answering() as opened:
         opened.index.delete(list(opened.index.chunk_ids()))
-        desk.bench.toolbox.indexer.reconcile()
-        vector = opened.encoders.embedder.embed_query("in a year")
-        sparse = opened.encoders.sparse.encode_query("year", languages=["en"])
-        legs = opened.index.search(IndexQuery(filter_for(BO, outdated=()), vector, sparse, 10))
+    desk.bench.toolbox.indexer.reconcile()
+    legs = found_in_index(desk, BO)
     assert len(legs.dense) == len(legs.sparse) == 1
 
 
@@ -212,14 +218,11 @@ def test_the_index_hears_of_rules_without_embedding(desk: Desk, monkeypatch: pyt
         raise AssertionError("a text was embedded")
 
     with desk.bench.desk.indexes.answering() as opened:
-        vector = opened.encoders.embedder.embed_query("in a year")
         monkeypatch.setattr(type(opened.encoders.embedder), "embed_documents", refuse)
-        for sections, count in (((), 3), (({"heading": ["Leave"]},), 2), (({"heading": ["Handbook"]},), 0)):
-            desk.share(*sections)
-            desk.bench.work()
-            sparse = opened.encoders.sparse.encode_query("year", languages=["en"])
-            legs = opened.index.search(IndexQuery(filter_for(BO, outdated=()), vector, sparse, 10))
-            assert len(legs.dense) == count
+    for sections, count in (((), 3), (({"heading": ["Leave"]},), 2), (({"heading": ["Handbook"]},), 0)):
+        desk.share(*sections)
+        desk.bench.work()
+        assert len(found_in_index(desk, BO).dense) == count
 
 
 def test_a_heading_further_out_than_is_shown_counts(desk: Desk) -> None:

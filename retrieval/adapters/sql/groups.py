@@ -162,25 +162,26 @@ class SqlGroups:
         They match nobody until they arrive. Takes as long as there are names in lists, not entries, and
         documents with rules for sections.
         """
-        found: dict[SourceId, set[PrincipalId]] = defaultdict(set)
         with self._database.read() as session:
+            found = _groups_in_section_rules(session)
             listed = _groups_in_lists(session)
             sources = session.execute(
                 select(SourceRow.id, SourceRow.allow, SourceRow.deny).where(SourceRow.removed_at.is_(None))
             )
             for source_id, allow, deny in sources:
-                named = {PrincipalId(name) for name in (*allow, *deny) if _is_group(name)}
-                found[SourceId(source_id)] |= named - known_groups(session, named)
-            for batch in batches(sorted(listed - known_groups(session, listed)), _BATCH):
+                found[SourceId(source_id)] |= {
+                    PrincipalId(name) for name in (*allow, *deny) if _is_group(name)
+                }
+            known = known_groups(session, listed.union(*found.values()))
+            for batch in batches(sorted(listed - known), _BATCH):
                 query = select(DocumentRow.source_id, AclEntryRow.principal_id).distinct()
                 named_by = query.join(AclEntryRow, AclEntryRow.document_id == DocumentRow.id).where(
                     AclEntryRow.principal_id.in_(batch), DocumentRow.deleted_at.is_(None)
                 )
                 for source_id, group in session.execute(named_by):
                     found[SourceId(source_id)].add(PrincipalId(group))
-            for source_id, named in _groups_in_section_rules(session).items():
-                found[source_id] |= named - known_groups(session, named)
-        return {source_id: frozenset(groups) for source_id, groups in found.items() if groups}
+        unknown = {source_id: frozenset(groups - known) for source_id, groups in found.items()}
+        return {source_id: groups for source_id, groups in unknown.items() if groups}
 
 
 def _groups_in_lists(session: Session) -> frozenset[PrincipalId]:
@@ -192,10 +193,10 @@ def _groups_in_lists(session: Session) -> frozenset[PrincipalId]:
     return frozenset(PrincipalId(name) for name in session.scalars(select(names.c.name)) if _is_group(name))
 
 
-def _groups_in_section_rules(session: Session) -> dict[SourceId, set[PrincipalId]]:
+def _groups_in_section_rules(session: Session) -> defaultdict[SourceId, set[PrincipalId]]:
     """Every group that rules for sections name, by source of the documents; few documents have such rules."""
     has_rules = (DocumentRow.section_rules.is_not(None), DocumentRow.deleted_at.is_(None))
-    found: dict[SourceId, set[PrincipalId]] = defaultdict(set)
+    found: defaultdict[SourceId, set[PrincipalId]] = defaultdict(set)
     for source_id, rules in session.execute(
         select(DocumentRow.source_id, DocumentRow.section_rules).where(*has_rules)
     ):
