@@ -45,14 +45,14 @@ format: setup-dev  ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix .
 
 test: setup-dev  ## Run every test tier that this machine can support
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rs
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rsfE
 
 audit-dependencies: setup-dev  ## Look for known vulnerabilities of the pinned versions (needs a network)
 	@requirements/audit.sh
 
 faults: setup-dev  ## Kill workers, brokers, databases: N=40 DOCS=400 SEED=1 BROKER=redis,rabbitmq WIPES=2
 	@REFDESK_FAULT_N=$(N) REFDESK_FAULT_N_DOCS=$(DOCS) REFDESK_FAULT_BROKER=$(BROKER) REFDESK_FAULT_SEED=$(SEED) \
-	  REFDESK_FAULT_WIPES=$(WIPES) $(VENV)/bin/python -m pytest -p no:randomly -rs tests/faults \
+	  REFDESK_FAULT_WIPES=$(WIPES) $(VENV)/bin/python -m pytest -p no:randomly -rsfE tests/faults \
 	  --ignore=tests/faults/test_killed_desk.py
 
 bench: setup-dev  ## Refdesk beside LlamaIndex, Haystack, txtai: SETS="folder …" ROUNDS=3 ONLY="rival …"

@@ -189,7 +189,9 @@ def main() -> None:
     """Measure every route and print a line for each, then a JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=2000)
-    n_pairs = parser.parse_args().pairs
+    parser.add_argument("--only", default="", help="routes whose method and path hold this text")
+    arguments = parser.parse_args()
+    n_pairs = arguments.pairs
     with opened_sample() as desk:
         scopes = ALL_SCOPES - {"admin", "act-as"}
         key = desk.directory.create_key(OUTSIDER, name="k", scopes=scopes, expires_at=None)[1]
@@ -199,8 +201,18 @@ def main() -> None:
         transport = InProcessTransport(app)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(transport=transport, base_url=BASE_URL, headers=headers, timeout=60) as client:
-            found = {f"{r.method} {r.path}": _measured(r, client, ids, n_pairs) for r in routes_with_ids(app)}
-            found |= {f"search {word}": _searched(client, word, other, n_pairs) for word, other in WORDS}
+            asked = {f"{each.method} {each.path}": each for each in routes_with_ids(app)}
+            words = {f"search {word}": (word, other) for word, other in WORDS}
+            found = {
+                name: _measured(route, client, ids, n_pairs)
+                for name, route in asked.items()
+                if arguments.only in name
+            }
+            found |= {
+                name: _searched(client, *pair, n_pairs)
+                for name, pair in words.items()
+                if arguments.only in name
+            }
     print(
         json.dumps({"machine": machine_facts(), "load": load(), "pairs": n_pairs, "routes": found}, indent=1)
     )
