@@ -41,7 +41,7 @@ class Mutant:
 
 
 _ACCESS, _SQL = "retrieval.access", "retrieval.adapters.sql"
-_AROUND = f"{_SQL}.groups:groups_around"
+_AROUND, _REACHED = f"{_SQL}.groups:groups_around", f"{_SQL}.groups:_groups_reached"
 _PREVIEWS = "serving.previewing:Previews"
 _CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:readable_by"
 
@@ -340,7 +340,7 @@ MUTANTS: dict[str, Mutant] = {
         features=("other ids",),
     ),
     "ended ids count": Mutant(
-        f"{_SQL}.links:aliases_of", ", IdentityRow.ended_at.is_(None)", "", features=("other ids",)
+        f"{_SQL}.links:_aliases", ", IdentityRow.ended_at.is_(None)", "", features=("other ids",)
     ),
     "groups that list other ids forgotten": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
@@ -348,10 +348,10 @@ MUTANTS: dict[str, Mutant] = {
         "for each in (found,)",
         features=("other ids",),
     ),
-    "unknown user in groups": Mutant(_AROUND, ", MembershipRow.member_id.not_in(sorted(doubtful))", ""),
-    "nested groups ignored": Mutant(_AROUND, "reached.union(further)", "reached", features=("nesting",)),
+    "unknown user in groups": Mutant(_REACHED, ", MembershipRow.member_id.not_in(doubtful)", ""),
+    "nested groups ignored": Mutant(_REACHED, "reached.union(further)", "reached", features=("nesting",)),
     "nested groups in order of id": Mutant(
-        _AROUND,
+        _REACHED,
         "MembershipRow.member_id == reached.c.id)",
         "and_(MembershipRow.member_id == reached.c.id, MembershipRow.group_id > reached.c.id))",
         features=("nesting",),
@@ -369,7 +369,7 @@ MUTANTS: dict[str, Mutant] = {
         features=("nesting",),
     ),
     "groups in doubt count": Mutant(
-        _AROUND,
+        _REACHED,
         "GroupRow.incomplete_since >= stale_before",
         "GroupRow.incomplete_since.is_not(None)",
         features=("doubt",),
@@ -378,7 +378,7 @@ MUTANTS: dict[str, Mutant] = {
         _AROUND, "frozenset(found[0] - found[1])", "frozenset()", features=("doubt",)
     ),
     "groups around those in doubt count": Mutant(
-        _AROUND, "and_(is_whole, reached.c.is_certain == 1)", "is_whole", features=("doubt", "nesting")
+        _REACHED, "and_(is_whole, reached.c.is_certain == 1)", "is_whole", features=("doubt", "nesting")
     ),
     "disabled user comes in": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
@@ -495,22 +495,32 @@ MUTANTS: dict[str, Mutant] = {
 
 @contextmanager
 def applied(mutant: Mutant) -> Iterator[None]:
-    """Run the block with the defect in place."""
-    function = _found(mutant.where)
+    """Run the block with the defect in place. What a cached function returned before is forgotten."""
+    found = _found(mutant.where)
+    forget = getattr(found, "cache_clear", lambda: None)
+    function = _function(found)
     kept = function.__code__
     function.__code__ = _changed(function, mutant)
+    forget()
     try:
         yield
     finally:
         function.__code__ = kept
+        forget()
 
 
-def _found(where: str) -> FunctionType:
+def _found(where: str) -> Any:
     module, _, path = where.partition(":")
     found: Any = import_module(module)
     for name in path.split("."):
         found = inspect.getattr_static(found, name)
-    function: FunctionType = getattr(found, "fget", None) or getattr(found, "func", found)
+    return found
+
+
+def _function(found: Any) -> FunctionType:
+    """The function itself, of a property or a cached function too."""
+    inner = (getattr(found, name, None) for name in ("fget", "func", "__wrapped__"))
+    function: FunctionType = next(filter(None, inner), found)
     return function
 
 

@@ -6,8 +6,22 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import ColumnElement, Label, Select, and_, case, delete, func, insert, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Label,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from retrieval.access import EVERYONE, PrincipalId, source_of
@@ -301,23 +315,35 @@ def groups_around(
         members: Names by which groups may list this somebody.
         doubtful: More such names, by which no group lets anybody in: it may only shut out.
     """
-    stale_before = now - INCOMPLETE_GRACE
+    values = {
+        "names": [*members, *doubtful],
+        "doubtful": list(doubtful),
+        "stale_before": now - INCOMPLETE_GRACE,
+    }
+    found: dict[int, set[PrincipalId]] = {0: set(), 1: set()}
+    for id_, flag in session.execute(_groups_reached(), values):
+        found[flag].add(PrincipalId(id_))
+    return Around(frozenset(found[1]), frozenset(found[0] - found[1]))
+
+
+@cache
+def _groups_reached() -> Select[str, int]:
+    """Put together once: that takes longer than to run it, and every request runs it."""
+    names: BindParameter[str] = bindparam("names", expanding=True)
+    doubtful: BindParameter[str] = bindparam("doubtful", expanding=True)
+    stale_before: BindParameter[datetime] = bindparam("stale_before")
     is_whole = or_(GroupRow.incomplete_since.is_(None), GroupRow.incomplete_since >= stale_before)
     joined = GroupRow.id == MembershipRow.group_id
-    by_name = MembershipRow.member_id.in_(sorted({*members, *doubtful}))
-    is_certain = and_(is_whole, MembershipRow.member_id.not_in(sorted(doubtful)))
+    is_certain = and_(is_whole, MembershipRow.member_id.not_in(doubtful))
     direct = select(MembershipRow.group_id.label("id"), _flag(is_certain)).join(GroupRow, joined)
-    reached = direct.where(by_name).cte("reached", recursive=True)
+    reached = direct.where(MembershipRow.member_id.in_(names)).cte("reached", recursive=True)
     further = (
         select(MembershipRow.group_id, _flag(and_(is_whole, reached.c.is_certain == 1)))
         .join(GroupRow, joined)
         .join(reached, MembershipRow.member_id == reached.c.id)
     )
     everything = reached.union(further)
-    found: dict[int, set[PrincipalId]] = {0: set(), 1: set()}
-    for id_, flag in session.execute(select(everything.c.id, everything.c.is_certain)):
-        found[flag].add(PrincipalId(id_))
-    return Around(frozenset(found[1]), frozenset(found[0] - found[1]))
+    return select(everything.c.id, everything.c.is_certain)
 
 
 def _flag(condition: ColumnElement[bool]) -> Label[int]:

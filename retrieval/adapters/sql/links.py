@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from retrieval.access import UserId
@@ -108,17 +109,27 @@ def known_as_of(issuer: str, subject: str) -> UserId:
 
 def linked_user(session: Session, user_id: UserId) -> str | None:
     """The user whose other id this is; None for one that is nobody's. Mail addresses let nobody in."""
-    return session.scalar(
-        select(IdentityRow.user_id).where(
-            IdentityRow.known_as == user_id, IdentityRow.issuer != MAIL, IdentityRow.ended_at.is_(None)
-        )
+    return session.scalar(_linked_user(), {"id": user_id})
+
+
+@cache
+def _linked_user() -> Select[str]:
+    """Put together once, like that of the other ids: every request runs them."""
+    return select(IdentityRow.user_id).where(
+        IdentityRow.known_as == bindparam("id"), IdentityRow.issuer != MAIL, IdentityRow.ended_at.is_(None)
     )
 
 
 def aliases_of(session: Session, user_id: UserId) -> frozenset[UserId]:
     """Other ids of a user."""
-    query = select(IdentityRow.known_as).where(IdentityRow.user_id == user_id, IdentityRow.ended_at.is_(None))
-    return frozenset(UserId(id_) for id_ in session.scalars(query))
+    return frozenset(UserId(id_) for id_ in session.scalars(_aliases(), {"id": user_id}))
+
+
+@cache
+def _aliases() -> Select[str]:
+    return select(IdentityRow.known_as).where(
+        IdentityRow.user_id == bindparam("id"), IdentityRow.ended_at.is_(None)
+    )
 
 
 def _to_link(row: IdentityRow) -> Link:
