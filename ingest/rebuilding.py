@@ -6,7 +6,6 @@ the catalogue is all that is left to do. Killed anywhere, the next run goes on w
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +23,7 @@ from retrieval.indexes import (
     IndexState,
     OpenIndex,
     OpenIndexes,
+    new_index_name,
     record_in,
 )
 
@@ -139,7 +139,7 @@ class IndexBuilder:
         if unfinished is not None and unfinished.fingerprint == self._recipes.index:
             return unfinished
         self.abandon()
-        name = f"index-{uuid.uuid4().hex[:12]}"
+        name = new_index_name()
         self._builds.begin(name, self._recipes.index, self._store.calibration() or ASSUMED_CALIBRATION)
         return next(record for record in self._builds.records() if record.name == name)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -124,6 +125,10 @@ class IndexBuilds(IndexRecords, Protocol):
         """
         ...
 
+    def begin_first(self, fingerprint: str, calibration: Calibration) -> None:
+        """Record the index that a new catalogue answers from, under a new name; nothing where one answers."""
+        ...
+
     def activate(self, name: str) -> None:
         """Let an index answer from this commit on; the one before becomes the one to go back to.
 
@@ -134,6 +139,11 @@ class IndexBuilds(IndexRecords, Protocol):
     def calibrate(self, name: str, calibration: Calibration) -> None:
         """Record what an index's term weights and queries are made with from now on."""
         ...
+
+
+def new_index_name() -> str:
+    """A name that no index has, of this desk or of another one on the same index server."""
+    return f"index-{uuid.uuid4().hex[:12]}"
 
 
 def record_in(records: IndexRecords, state: IndexState) -> IndexRecord | None:

@@ -31,8 +31,6 @@ from retrieval.labels import retention_from
 from retrieval.ports import BlobStore, Embedder, Reranker, SparseEncoder, VectorIndex
 from retrieval.settings import InvalidSettingsError, Settings
 
-FIRST_INDEX = "index-1"
-
 _PROBE = "Which way to the reference desk?"
 _SAME_SPACE = 0.99
 """Cosine of a text's vector with the one it had before; half precision and other hardware stay above."""

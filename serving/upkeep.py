@@ -17,7 +17,7 @@ from ingest.settings import ChunkingSettings
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.indexes import IndexRecord, IndexState, record_in
 from retrieval.settings import Settings
-from retrieval.wiring import FIRST_INDEX, model_folder, open_corpus, owned_folder, utc_now
+from retrieval.wiring import model_folder, open_corpus, owned_folder, utc_now
 from serving.embedded import CLEAN_MARK
 from workers.settings import WorkerSettings
 from workers.wiring import index_fingerprint, open_toolbox
@@ -52,7 +52,7 @@ def fill_index(settings: Settings, *, progress: Callable[[int, int], None]) -> I
         builds.forget_all()
         measured = SqlDocumentStore(corpus.database, utc_now).calibration()
         if measured is not None:
-            builds.begin(FIRST_INDEX, index_fingerprint(settings, corpus), measured)
+            builds.begin_first(index_fingerprint(settings, corpus), measured)
         with open_toolbox(settings, corpus, WorkerSettings()) as toolbox:
             toolbox.indexer.reconcile(progress=progress)
             with corpus.indexes.answering() as opened:

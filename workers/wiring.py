@@ -30,7 +30,7 @@ from retrieval.corpus import Source
 from retrieval.indexes import ASSUMED_CALIBRATION, IndexState, fingerprint_of, record_in
 from retrieval.ports import BlobStore
 from retrieval.settings import InvalidSettingsError, Settings, read_secret
-from retrieval.wiring import FIRST_INDEX, Corpus, model_folder, open_index, presence_of
+from retrieval.wiring import Corpus, model_folder, open_index, presence_of
 from workers.pressure import Pressure
 from workers.relay import RECONCILE_REQUEST
 from workers.running import JobRunner
@@ -51,7 +51,7 @@ def open_toolbox(
     fingerprint = index_fingerprint(settings, corpus)
     builds = SqlIndexBuilds(corpus.database, clock)
     if record_in(builds, IndexState.ACTIVE) is None:
-        builds.begin(FIRST_INDEX, fingerprint, ASSUMED_CALIBRATION)
+        builds.begin_first(fingerprint, ASSUMED_CALIBRATION)
     indexer = Indexer(store=store, indexes=corpus.indexes, builds=builds)
     recipe = f"{PARSER_RECIPE}|{chunking.fingerprint}"
     builder = IndexBuilder(

@@ -38,13 +38,16 @@ def index_at(name: str) -> Iterator[str]:
 
 
 def compare(n_checks: int, seed: int, index: str) -> Report:
-    """World after world until so many checks are made; progress goes to stderr."""
+    """World after world until so many checks are made; progress and violations go to stderr."""
     total = Report()
     began = time.monotonic()
     with index_at(index) as url:
         while total.n_checks < n_checks:
             due = min(_CHECKS_PER_WORLD, n_checks - total.n_checks)
-            total.add(run(seed, n_checks=due, index_url=url))
+            report = run(seed, n_checks=due, index_url=url)
+            for violation in report.violations:
+                print(f"VIOLATION {violation}", file=sys.stderr, flush=True)
+            total.add(report)
             seed += 1
             done = f"{total.n_checks:,} of {n_checks:,} checks, {len(total.violations)} violations"
             print(f"{time.monotonic() - began:7.1f} s  {done}", file=sys.stderr, flush=True)
@@ -77,8 +80,6 @@ def main() -> int:
     for surface, n_checks in sorted(report.checks.items()):
         print(f"{n_checks:>10,}  {surface}")
     print(f"{report.n_checks:>10,}  checks in {report.requests:,} requests")
-    for violation in report.violations:
-        print(f"VIOLATION {violation}")
     if given.json is not None:
         given.json.write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
     return 1 if report.violations else 0

@@ -1,4 +1,4 @@
-"""A catalogue from before indexes had states keeps the index that answers."""
+"""Which index answers: the first one of a catalogue, and that of one from before indexes had states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from retrieval.adapters.sql.database import Database
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
-from retrieval.indexes import IndexState
+from retrieval.indexes import ASSUMED_CALIBRATION, IndexState
 from retrieval.wiring import utc_now
 
 
@@ -35,3 +35,20 @@ def test_the_index_that_answers_goes_on_answering(tmp_path: Path) -> None:
     assert (record.name, record.state) == ("index-2", IndexState.ACTIVE)
     assert record.activated_at == record.created_at
     database.close()
+
+
+def test_the_first_index_is_this_catalogues_own(tmp_path: Path) -> None:
+    """Processes that start at once agree on one index; another desk on the same server has another one."""
+    names = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        database = Database(f"sqlite:///{tmp_path / folder / 'catalogue.db'}")
+        database.migrate()
+        builds = SqlIndexBuilds(database, utc_now)
+        for _ in range(2):
+            builds.begin_first("a|b|c", ASSUMED_CALIBRATION)
+        (record,) = builds.records()
+        assert record.state is IndexState.ACTIVE
+        names.append(record.name)
+        database.close()
+    assert names[0] != names[1]

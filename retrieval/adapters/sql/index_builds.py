@@ -7,6 +7,7 @@ were written to every index on record (`missed_by`): otherwise the new index wou
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -16,7 +17,7 @@ from retrieval.adapters.sql.database import Database, one_at_a_time
 from retrieval.adapters.sql.jobs import Clock
 from retrieval.adapters.sql.models import IndexRow
 from retrieval.errors import ConflictError
-from retrieval.indexes import Calibration, IndexRecord, IndexState
+from retrieval.indexes import Calibration, IndexRecord, IndexState, new_index_name
 
 _LEAVING = "leaving"
 """State of the active index between two statements of a switch; never committed."""
@@ -65,10 +66,14 @@ class SqlIndexBuilds:
             if IndexState.BUILDING in states.values():
                 raise ConflictError("another index is being built")
             is_first = IndexState.ACTIVE not in states.values()
-            row = IndexRow(name=name, fingerprint=fingerprint, created_at=now, **_columns(calibration))
-            row.state = IndexState.ACTIVE if is_first else IndexState.BUILDING
-            row.activated_at = now if is_first else None
-            session.add(row)
+            session.add(_new_row(name, fingerprint, calibration, now, is_active=is_first))
+
+    def begin_first(self, fingerprint: str, calibration: Calibration) -> None:
+        """See `IndexBuilds.begin_first`."""
+        with self._database.write() as session:
+            if IndexState.ACTIVE not in _locked(session).values():
+                name = new_index_name()
+                session.add(_new_row(name, fingerprint, calibration, self._clock(), is_active=True))
 
     def activate(self, name: str) -> None:
         """See `IndexBuilds.activate`."""
@@ -105,6 +110,15 @@ class SqlIndexBuilds:
         """Drop every record: of a catalogue that was restored without its indexes."""
         with self._database.write() as session:
             session.execute(delete(IndexRow))
+
+
+def _new_row(
+    name: str, fingerprint: str, calibration: Calibration, now: datetime, *, is_active: bool
+) -> IndexRow:
+    row = IndexRow(name=name, fingerprint=fingerprint, created_at=now, **_columns(calibration))
+    row.state = IndexState.ACTIVE if is_active else IndexState.BUILDING
+    row.activated_at = now if is_active else None
+    return row
 
 
 def missed_by(session: Session, written: Collection[str]) -> bool:
