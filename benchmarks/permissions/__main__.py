@@ -81,7 +81,12 @@ def main() -> int:
         print(f"{n_checks:>10,}  {surface}")
     print(f"{report.n_checks:>10,}  checks in {report.requests:,} requests")
     if given.json is not None:
-        given.json.write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
+        found = {
+            "checks": dict(report.checks),  # `asdict` cannot copy a Counter
+            "requests": report.requests,
+            "violations": [asdict(violation) for violation in report.violations],
+        }
+        given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return 1 if report.violations else 0
 
 
