@@ -9,7 +9,7 @@ it. Which weights, and what else was tried, is in docs/retrieval.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from math import fsum, sqrt
 
 from retrieval.corpus import ChunkId
@@ -21,9 +21,6 @@ DENSE_WEIGHT = 0.7
 FOREIGN_WEIGHT = 0.15
 """The same where it does not: all-MiniLM-L6-v2 finds little in Russian, and ranks it at random."""
 
-_TELLING = 10
-"""The best candidates of the sparse leg, whose languages tell which one the question is in."""
-
 
 def dense_weight(legs: Legs, known: Collection[str]) -> float:
     """The share of the dense leg, by the languages that the sparse leg found: words tell what the asker speaks.
@@ -32,34 +29,35 @@ def dense_weight(legs: Legs, known: Collection[str]) -> float:
         legs: What both legs found.
         known: Languages that the embedder was trained for, ISO 639-1; empty when it knows all.
     """
-    spoken = [candidate.language for candidate in legs.sparse[:_TELLING] if candidate.language != "und"]
+    spoken = [language for language in legs.languages if language != "und"]
     if not known or not spoken:
         return DENSE_WEIGHT
     foreign = sum(language not in known for language in spoken) / len(spoken)
     return foreign * FOREIGN_WEIGHT + (1 - foreign) * DENSE_WEIGHT
 
 
-def fuse(legs: Legs, weight: float = DENSE_WEIGHT) -> list[Candidate]:
+def fuse(legs: Legs, weight: float = DENSE_WEIGHT, limit: int | None = None) -> list[Candidate]:
     """One ranking of everything that the legs found.
 
     Args:
         legs: Candidates of each leg; a leg that was not asked is empty.
         weight: Share of the dense leg, 0 to 1; the rest is the sparse leg's.
+        limit: At most so many candidates; None: all of them.
 
     Returns:
         Candidates with `contributions` by leg that add up to their score, best first; ties in order of chunk id.
     """
     shares = {"dense": _shares(legs.dense, weight), "sparse": _shares(legs.sparse, 1 - weight)}
-    fused = []
-    for candidate in {each.chunk_id: each for each in (*legs.dense, *legs.sparse)}.values():
-        parts = {
-            leg: given[candidate.chunk_id] for leg, given in shares.items() if candidate.chunk_id in given
-        }
-        fused.append(Candidate(candidate.chunk_id, sum(parts.values()), candidate.language, parts))
-    return sorted(fused, key=lambda candidate: (-candidate.score, candidate.chunk_id))
+    dense, sparse = shares.values()
+    scores = {id_: dense.get(id_, 0.0) + sparse.get(id_, 0.0) for id_ in dense | sparse}
+    ranked = sorted(scores, key=lambda id_: (-scores[id_], id_))
+    return [
+        Candidate(id_, scores[id_], {leg: given[id_] for leg, given in shares.items() if id_ in given})
+        for id_ in ranked[:limit]
+    ]
 
 
-def _shares(leg: Sequence[Candidate], weight: float) -> Mapping[ChunkId, float]:
+def _shares(leg: Sequence[Candidate], weight: float) -> dict[ChunkId, float]:
     places = _placed([candidate.score for candidate in leg])
     return {candidate.chunk_id: weight * place for candidate, place in zip(leg, places, strict=True)}
 

@@ -60,19 +60,21 @@ class Query:
     mode: SearchMode = SearchMode.HYBRID
 
 
+N_TELLING = 10
+"""Candidates of the sparse leg whose languages tell which one the question is in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A chunk proposed by the index. It has been filtered there but not yet checked in the catalogue.
 
     Attributes:
         score: Higher is better; compares within one leg, or within one fused ranking.
-        language: Of the document, ISO 639-1 or `und`.
         contributions: What each leg (`dense`, `sparse`) gave to a fused score.
     """
 
     chunk_id: ChunkId
     score: float
-    language: str = "und"
     contributions: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -83,10 +85,13 @@ class Legs:
     Attributes:
         dense: By inner product of unit vectors, -1 to 1.
         sparse: By BM25, above 0.
+        languages: Of the documents of the first `N_TELLING` of the sparse leg, ISO 639-1 or `und`, in any order.
+            Of no more: what an index keeps beside a vector takes longer to read than the vector to compare.
     """
 
     dense: tuple[Candidate, ...] = ()
     sparse: tuple[Candidate, ...] = ()
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

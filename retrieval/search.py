@@ -117,7 +117,7 @@ class Search:
             )
             for attempt in range(1, _ATTEMPTS + 1):
                 legs = with_time("index", partial(opened.index.search, request))
-                candidates = fuse(legs, dense_weight(legs, embedder.languages))[:n_candidates]
+                candidates = fuse(legs, dense_weight(legs, embedder.languages), n_candidates)
                 check = partial(self._check, principal=principal, previewer=previewer)
                 readable, was_replaced = with_time("check", partial(check, candidates))
                 if self._reranker is not None and (not was_replaced or attempt == _ATTEMPTS):
@@ -210,9 +210,7 @@ def in_new_order(hits: Sequence[Hit], scores: Sequence[float]) -> list[Candidate
         hit = hits[origin]
         own = {"rerank": scores[origin]} if origin < len(scores) else {}
         ceiling = min(hits[place].score, math.nextafter(ceiling, -math.inf))
-        candidates.append(
-            Candidate(hit.passage.chunk_id, ceiling, hit.passage.language, {**hit.contributions, **own})
-        )
+        candidates.append(Candidate(hit.passage.chunk_id, ceiling, {**hit.contributions, **own}))
     return candidates
 
 

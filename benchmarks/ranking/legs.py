@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.ranking.embedded_set import EmbeddedSet
 from retrieval.corpus import ChunkId
 from retrieval.ports import SparseVector
-from retrieval.query import Candidate, Legs
+from retrieval.query import N_TELLING, Candidate, Legs
 
 DEPTH = 200
 """Candidates per leg, as in `retrieval.search.SearchSettings`."""
@@ -69,19 +69,12 @@ def exact_legs(
     found = {}
     for vector, (query, text) in zip(embedded.query_dense, embedded.queries.items(), strict=True):
         sparse = postings.scores(encode_query(text), settings)
-        found[query] = Legs(
-            _best(embedded.dense @ vector, embedded.languages),
-            _best(sparse, embedded.languages, above=0.0),
-        )
+        best = _best(sparse, above=0.0)
+        languages = tuple(embedded.languages[int(each.chunk_id)] for each in best[:N_TELLING])
+        found[query] = Legs(_best(embedded.dense @ vector), best, languages)
     return found
 
 
-def _best(
-    scores: NDArray[np.floating], languages: Sequence[str], above: float = -np.inf
-) -> tuple[Candidate, ...]:
+def _best(scores: NDArray[np.floating], above: float = -np.inf) -> tuple[Candidate, ...]:
     rows = np.argsort(-scores, kind="stable")[:DEPTH]
-    return tuple(
-        Candidate(ChunkId(f"{row:06d}"), float(scores[row]), languages[row])
-        for row in rows
-        if scores[row] > above
-    )
+    return tuple(Candidate(ChunkId(f"{row:06d}"), float(scores[row])) for row in rows if scores[row] > above)

@@ -38,7 +38,7 @@ from retrieval.adapters.qdrant_points import (
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
-from retrieval.query import Candidate, Legs, SearchMode
+from retrieval.query import N_TELLING, Candidate, Legs, SearchMode
 
 T = TypeVar("T")
 
@@ -150,22 +150,20 @@ class QdrantEdgeIndex:
         )
 
         def found(shard: Any, leg: Any) -> tuple[Candidate, ...]:
-            request = edge.QueryRequest(
-                limit=query.depth, query=leg, filter=condition, with_payload=[LANGUAGE]
-            )
+            request = edge.QueryRequest(limit=query.depth, query=leg, filter=condition, with_payload=False)
             points = _guarded(partial(shard.query, request), "the index did not answer")
-            return tuple(
-                Candidate(ChunkId(str(point.id)), point.score, point.payload[LANGUAGE]) for point in points
-            )
+            return tuple(Candidate(ChunkId(str(point.id)), point.score) for point in points)
 
         dense: tuple[Candidate, ...] = ()
         sparse: tuple[Candidate, ...] = ()
+        languages: tuple[str, ...] = ()
         with self._reading() as shard:
             if query.mode is not SearchMode.SPARSE:
                 dense = found(shard, edge.Query.Nearest(query.dense.tolist(), DENSE))
             if query.mode is not SearchMode.DENSE and query.sparse.indices:
                 sparse = found(shard, edge.Query.Nearest(_sparse(query.sparse), SPARSE))
-        return Legs(dense, sparse)
+                languages = _languages(shard, sparse[:N_TELLING])
+        return Legs(dense, sparse, languages)
 
     def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
         """See `VectorIndex.dense_of`."""
@@ -347,6 +345,12 @@ def _ids(page: Callable[[Any], Any], condition: Any = None) -> Iterator[ChunkId]
         yield from (ChunkId(str(record.id)) for record in records)
         if offset is None:
             return
+
+
+def _languages(shard: Any, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    ids = [each.chunk_id for each in candidates]
+    read = partial(shard.retrieve, ids, with_payload=[LANGUAGE], with_vector=False)
+    return tuple(record.payload[LANGUAGE] for record in _guarded(read, "the index did not answer"))
 
 
 def _in_documents(document_ids: Iterable[DocumentId]) -> Any:

@@ -36,9 +36,12 @@ from retrieval.adapters.qdrant_points import (
 from retrieval.corpus import ChunkId, DocumentId
 from retrieval.errors import IndexUnavailableError
 from retrieval.ports import Embedding, IndexQuery, Point, SparseVector
-from retrieval.query import Candidate, Legs, SearchMode
+from retrieval.query import N_TELLING, Candidate, Legs, SearchMode
 
 _log = logging.getLogger(__name__)
+
+_TELLING = "telling"
+"""Name of the search for what tells the language of the question."""
 
 _SCROLL_PAGE = 1000
 _WRITE_BATCH = 256
@@ -156,15 +159,13 @@ class QdrantServerIndex:
             return Legs()
         with _translated():
             answers = self._client.query_batch_points(self._collection, list(requests.values()))
-        return Legs(
-            **{
-                leg: tuple(
-                    Candidate(ChunkId(str(point.id)), point.score, (point.payload or {})[LANGUAGE])
-                    for point in answer.points
-                )
-                for leg, answer in zip(requests, answers, strict=True)
-            }
-        )
+        found = {name: answer.points for name, answer in zip(requests, answers, strict=True)}
+        legs = {
+            leg: tuple(Candidate(ChunkId(str(point.id)), point.score) for point in found.get(leg, ()))
+            for leg in (DENSE, SPARSE)
+        }
+        languages = tuple((point.payload or {})[LANGUAGE] for point in found.get(_TELLING, ()))
+        return Legs(languages=languages, **legs)
 
     def dense_of(self, chunk_ids: Sequence[ChunkId]) -> dict[ChunkId, Embedding]:
         """See `VectorIndex.dense_of`."""
@@ -296,19 +297,19 @@ def _translated() -> Iterator[None]:
 
 
 def _requests(query: IndexQuery) -> dict[str, models.QueryRequest]:
-    """One filtered search by name of the leg, for each leg that has anything to look for."""
+    """One filtered search by name of the leg, for each leg that has anything to look for.
+
+    The best of the sparse leg are searched for twice, the second time with their languages.
+    """
     condition = models.Filter(
         must=[_condition(each) for each in must(query.access, query.filters)],
         must_not=[_condition(each) for each in must_not(query.access)],
     )
 
-    def nearest(using: str, wanted: list[float] | models.SparseVector) -> models.QueryRequest:
+    def nearest(using: str, wanted: list[float] | models.SparseVector, **more: Any) -> models.QueryRequest:
+        wish = {"limit": query.depth, "with_payload": False} | more
         return models.QueryRequest(
-            query=models.NearestQuery(nearest=wanted),
-            using=using,
-            limit=query.depth,
-            filter=condition,
-            with_payload=[LANGUAGE],
+            query=models.NearestQuery(nearest=wanted), using=using, filter=condition, **wish
         )
 
     requests = {}
@@ -316,6 +317,7 @@ def _requests(query: IndexQuery) -> dict[str, models.QueryRequest]:
         requests[DENSE] = nearest(DENSE, query.dense.tolist())
     if query.mode is not SearchMode.DENSE and query.sparse.indices:
         requests[SPARSE] = nearest(SPARSE, _sparse(query.sparse))
+        requests[_TELLING] = nearest(SPARSE, _sparse(query.sparse), limit=N_TELLING, with_payload=[LANGUAGE])
     return requests
 
 

@@ -209,6 +209,23 @@ def test_filters_narrow(index: VectorIndex, filters: SearchFilters, expected: se
     assert found == {(make_point(0), other)[number].chunk_id for number in expected}
 
 
+def test_the_best_by_words_tell_their_language(index: VectorIndex) -> None:
+    """Of the first ten that the asker may read, and of no more; without words nobody is asked."""
+    term = SparseVector((10,), (1.0,))
+    hidden = make_point(0, acl=make_acl(), language="ru", sparse=SparseVector((10,), (9.0,)))
+    others = [
+        make_point(
+            number, language="de" if number <= 4 else "en", sparse=replace(term, values=(20.0 - number,))
+        )
+        for number in range(1, 15)
+    ]
+    index.upsert([hidden, *others])
+    found = index.search(QUERY)
+    assert len(found.sparse) == 14
+    assert sorted(found.languages) == ["de"] * 4 + ["en"] * 6
+    assert index.search(replace(QUERY, mode=SearchMode.DENSE)).languages == ()
+
+
 def test_sparse_search_without_known_terms_finds_nothing(index: VectorIndex) -> None:
     """A question of stop words only is no error."""
     index.upsert([make_point(0)])
