@@ -32,7 +32,9 @@ from benchmarks.machine import load, machine_facts
 from retrieval.access import Acl, Principal, PrincipalId, UserId
 from retrieval.adapters.sql.corpus import DocumentFilter
 from retrieval.adapters.sql.jobs import JobRequest
+from retrieval.corpus import Source
 from retrieval.jobs import JobKind
+from retrieval.query import Query
 from retrieval.settings import load_settings
 from serving.cli.in_process import BASE_URL, InProcessTransport
 from serving.desk import Desk
@@ -47,6 +49,7 @@ BAR = 0.55
 ROOT = Path(__file__).parent.parent
 OUTSIDER = UserId("jonas.weidler")
 KEEPER = UserId("mara.lindqvist")
+_KEEPER_ASKS = Principal(KEEPER, frozenset(), ALL_SCOPES)
 
 NOTHING_HIDDEN = {
     "user_id": "whoever may ask sees every user",
@@ -98,6 +101,11 @@ class Route:
     body: Mapping[str, Any] | None = None
     in_body: bool = False
 
+    @property
+    def name(self) -> str:
+        """Method and path."""
+        return f"{self.method} {self.path}"
+
     def ask(self, client: Any, id_: str) -> Any:
         """The reply about this id."""
         body = {**(self.body or {}), self.parameter: id_} if self.in_body else self.body
@@ -131,9 +139,7 @@ def hidden_ids(desk: Desk) -> dict[str, list[str]]:
             insider, DocumentFilter(path_prefix=folder), after=None, limit=100
         )
     ]
-    keeper = Principal(KEEPER, frozenset(), ALL_SCOPES)
-    new = NewSource(name=f"{uuid.uuid4()}", kind="push", location="", acl=Acl(KEEPER))
-    source = Sources(desk).create(keeper, new, request_id="benchmark")
+    source = _hidden_source(desk)
     jobs = [
         desk.jobs.accept(JobRequest(JobKind.INDEX, KEEPER, "benchmark", document_id=id_)) for id_ in documents
     ]
@@ -146,6 +152,11 @@ def hidden_ids(desk: Desk) -> dict[str, list[str]]:
     }
 
 
+def _hidden_source(desk: Desk) -> Source:
+    new = NewSource(name=f"{uuid.uuid4()}", kind="push", location="", acl=Acl(KEEPER))
+    return Sources(desk).create(_KEEPER_ASKS, new, request_id="benchmark")
+
+
 def hidden_words(desk: Desk) -> tuple[list[str], list[str]]:
     """Made-up words that stand in documents which `OUTSIDER` may not see, and as many that stand nowhere."""
     dice = random.Random(20261130)
@@ -155,13 +166,11 @@ def hidden_words(desk: Desk) -> tuple[list[str], list[str]]:
     words = sorted(made)
     dice.shuffle(words)
     written, unwritten = words[:N_WORDS], words[N_WORDS:]
-    keeper = Principal(KEEPER, frozenset(), ALL_SCOPES)
-    new = NewSource(name="Words", kind="push", location="", acl=Acl(KEEPER))
-    source = Sources(desk).create(keeper, new, request_id="benchmark")
+    source = _hidden_source(desk)
     for start in range(0, N_WORDS, _WORDS_EACH):
         text = " ".join(written[start : start + _WORDS_EACH])
         push = Push(source.id, f"{start}.txt", text.encode())
-        Documents(desk).push(keeper, push, request_id="benchmark")
+        Documents(desk).push(_KEEPER_ASKS, push, request_id="benchmark")
     return written, unwritten
 
 
@@ -227,13 +236,17 @@ def main() -> None:
         transport = InProcessTransport(app)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(transport=transport, base_url=BASE_URL, headers=headers, timeout=60) as client:
-            asked = {f"{each.method} {each.path}": each for each in routes_with_ids(app)}
             found = {
-                name: _measured(route, client, ids, n_pairs)
-                for name, route in asked.items()
-                if arguments.only in name
+                route.name: _measured(route, client, ids, n_pairs)
+                for route in routes_with_ids(app)
+                if arguments.only in route.name
             }
             if arguments.only in SEARCH:
+                assert (
+                    desk.search.search(Query(words[0][0]), _KEEPER_ASKS)
+                    .hits[0]
+                    .passage.text.count(words[0][0])
+                )
                 found[SEARCH] = _searched(client, *words, n_pairs)
     print(
         json.dumps({"machine": machine_facts(), "load": load(), "pairs": n_pairs, "routes": found}, indent=1)
@@ -249,7 +262,7 @@ def _measured(
     figures = measure(
         lambda id_: route.ask(client, id_), lambda: next(hidden), lambda: str(uuid.uuid4()), n_pairs
     )
-    return _told(f"{route.method} {route.path}", figures)
+    return _told(route.name, figures)
 
 
 def _searched(

@@ -121,7 +121,7 @@ class IndexBuilds(IndexRecords, Protocol):
     def begin(self, name: str, fingerprint: str, calibration: Calibration) -> None:
         """Record an index that is being built: from this commit on every write has to reach it.
 
-        The first index of a catalogue answers at once. Raises `ConflictError` while another is being built.
+        Raises `ConflictError` while another is being built.
         """
         ...
 

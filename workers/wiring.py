@@ -27,7 +27,7 @@ from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import SqlJobs
 from retrieval.adapters.sql.sources import SqlSources
 from retrieval.corpus import Source
-from retrieval.indexes import ASSUMED_CALIBRATION, IndexState, fingerprint_of, record_in
+from retrieval.indexes import ASSUMED_CALIBRATION, fingerprint_of
 from retrieval.ports import BlobStore
 from retrieval.settings import InvalidSettingsError, Settings, read_secret
 from retrieval.wiring import Corpus, model_folder, open_index, presence_of
@@ -50,8 +50,7 @@ def open_toolbox(
     chunking = ChunkingSettings(model_folder(settings) / "tokenizer.json")
     fingerprint = index_fingerprint(settings, corpus)
     builds = SqlIndexBuilds(corpus.database, clock)
-    if record_in(builds, IndexState.ACTIVE) is None:
-        builds.begin_first(fingerprint, ASSUMED_CALIBRATION)
+    builds.begin_first(fingerprint, ASSUMED_CALIBRATION)
     indexer = Indexer(store=store, indexes=corpus.indexes, builds=builds)
     recipe = f"{PARSER_RECIPE}|{chunking.fingerprint}"
     builder = IndexBuilder(

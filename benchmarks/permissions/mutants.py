@@ -1,9 +1,10 @@
 """Seeded defects in the code that decides who sees what. Each has to be noticed by a suite of this package.
 
 A defect is a change of the text of one function. Its compiled body takes the place of the real one, so that
-everybody who imported the function runs the defect. Defects that random organisations meet too seldom are not
-here: plain tests in `tests/leaks` fail with them (an index written anew without sections, rules of an outgoing
-text, who is told of sections, held files inside).
+everybody who imported the function runs the defect. Defects that random organisations meet too seldom, or whose
+effect a second check takes back, are not here: plain tests fail with them, in `tests/leaks` (an index written anew
+without sections, rules of an outgoing text, who is told of sections, held files inside) and in `tests/retrieval`
+(groups in doubt in the filter of an index, groups that name somebody unknown).
 """
 
 from __future__ import annotations

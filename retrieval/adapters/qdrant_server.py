@@ -306,18 +306,28 @@ def _requests(query: IndexQuery) -> dict[str, models.QueryRequest]:
         must_not=[_condition(each) for each in must_not(query.access)],
     )
 
-    def nearest(using: str, wanted: list[float] | models.SparseVector, **more: Any) -> models.QueryRequest:
-        wish = {"limit": query.depth, "with_payload": False} | more
+    def nearest(
+        using: str,
+        wanted: list[float] | models.SparseVector,
+        *,
+        limit: int = query.depth,
+        shows: Sequence[str] = (),
+    ) -> models.QueryRequest:
         return models.QueryRequest(
-            query=models.NearestQuery(nearest=wanted), using=using, filter=condition, **wish
+            query=models.NearestQuery(nearest=wanted),
+            using=using,
+            limit=limit,
+            filter=condition,
+            with_payload=list(shows) or False,
         )
 
     requests = {}
     if query.mode is not SearchMode.SPARSE:
         requests[DENSE] = nearest(DENSE, query.dense.tolist())
     if query.mode is not SearchMode.DENSE and query.sparse.indices:
-        requests[SPARSE] = nearest(SPARSE, _sparse(query.sparse))
-        requests[_TELLING] = nearest(SPARSE, _sparse(query.sparse), limit=N_TELLING, with_payload=[LANGUAGE])
+        terms = _sparse(query.sparse)
+        requests[SPARSE] = nearest(SPARSE, terms)
+        requests[_TELLING] = nearest(SPARSE, terms, limit=N_TELLING, shows=[LANGUAGE])
     return requests
 
 

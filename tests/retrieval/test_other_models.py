@@ -171,5 +171,5 @@ def _record_index(settings: Settings, embedder_fingerprint: str) -> None:
 
         stamp = fingerprint_of(Earlier(), "chunks", corpus.sparse)
     database = Database(settings.database_url)
-    SqlIndexBuilds(database, lambda: datetime.now(UTC)).begin("index-1", stamp, ASSUMED_CALIBRATION)
+    SqlIndexBuilds(database, lambda: datetime.now(UTC)).begin_first(stamp, ASSUMED_CALIBRATION)
     database.close()

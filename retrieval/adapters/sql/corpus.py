@@ -265,11 +265,7 @@ class SqlCorpus:
 
         Ownership is a condition of the query, so that somebody else's source takes no longer than a missing one.
         """
-        query = select(SourceRow).where(
-            SourceRow.id == source_id,
-            SourceRow.owner.in_(principal.user_ids),
-            SourceRow.removed_at.is_(None),
-        )
+        query = _present_sources().where(SourceRow.id == source_id, SourceRow.owner.in_(principal.user_ids))
         with self._database.read() as session:
             row = session.scalar(query)
         return None if row is None else to_source(row)

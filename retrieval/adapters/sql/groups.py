@@ -328,7 +328,10 @@ def groups_around(
 
 @cache
 def _groups_reached() -> Select[str, int]:
-    """Put together once: that takes longer than to run it, and every request runs it."""
+    """Put together once: that takes longer than to run it, and every request runs it.
+
+    A function, not a constant, so that a seeded defect can be put in (`benchmarks/permissions/mutants.py`).
+    """
     names: BindParameter[str] = bindparam("names", expanding=True)
     doubtful: BindParameter[str] = bindparam("doubtful", expanding=True)
     stale_before: BindParameter[datetime] = bindparam("stale_before")

@@ -7,7 +7,6 @@ were written to every index on record (`missed_by`): otherwise the new index wou
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -58,22 +57,38 @@ class SqlIndexBuilds:
 
     def begin(self, name: str, fingerprint: str, calibration: Calibration) -> None:
         """See `IndexBuilds.begin`."""
-        now = self._clock()
         with self._database.write() as session:
             states = _locked(session)
             if name in states:
                 return
             if IndexState.BUILDING in states.values():
                 raise ConflictError("another index is being built")
-            is_first = IndexState.ACTIVE not in states.values()
-            session.add(_new_row(name, fingerprint, calibration, now, is_active=is_first))
+            session.add(
+                IndexRow(
+                    name=name,
+                    fingerprint=fingerprint,
+                    state=IndexState.BUILDING,
+                    created_at=self._clock(),
+                    **_columns(calibration),
+                )
+            )
 
     def begin_first(self, fingerprint: str, calibration: Calibration) -> None:
         """See `IndexBuilds.begin_first`."""
         with self._database.write() as session:
-            if IndexState.ACTIVE not in _locked(session).values():
-                name = new_index_name()
-                session.add(_new_row(name, fingerprint, calibration, self._clock(), is_active=True))
+            if IndexState.ACTIVE in _locked(session).values():
+                return
+            now = self._clock()
+            session.add(
+                IndexRow(
+                    name=new_index_name(),
+                    fingerprint=fingerprint,
+                    state=IndexState.ACTIVE,
+                    created_at=now,
+                    activated_at=now,
+                    **_columns(calibration),
+                )
+            )
 
     def activate(self, name: str) -> None:
         """See `IndexBuilds.activate`."""
@@ -110,15 +125,6 @@ class SqlIndexBuilds:
         """Drop every record: of a catalogue that was restored without its indexes."""
         with self._database.write() as session:
             session.execute(delete(IndexRow))
-
-
-def _new_row(
-    name: str, fingerprint: str, calibration: Calibration, now: datetime, *, is_active: bool
-) -> IndexRow:
-    row = IndexRow(name=name, fingerprint=fingerprint, created_at=now, **_columns(calibration))
-    row.state = IndexState.ACTIVE if is_active else IndexState.BUILDING
-    row.activated_at = now if is_active else None
-    return row
 
 
 def missed_by(session: Session, written: Collection[str]) -> bool:
