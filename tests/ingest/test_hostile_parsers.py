@@ -108,6 +108,8 @@ def test_harm_ends_with_its_reason(
 
 def test_what_reaches_out_is_refused(sandbox: SandboxExtractor, tmp_path: Path) -> None:
     """No process, program, signal, connection, uncounted memory, or limit of the desk's is to be had."""
+    # Before its first file a sandbox has no zygote that a deed could be aimed at.
+    assert extract(sandbox, tmp_path, "A good neighbour.") == "A good neighbour."
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.2)
