@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from itertools import islice
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _MIN_STEM = 4
@@ -54,10 +53,12 @@ def highlight(query: str, text: str) -> tuple[tuple[int, int], ...]:
     wanted: dict[str, list[str]] = defaultdict(list)
     for word in content_words(query):
         wanted[word[:_MIN_STEM]].append(word)  # forms of one word begin alike
-
-    def matches(word: str) -> bool:
-        folded = word.casefold()
-        return any(same_word(folded, other) for other in wanted.get(folded[:_MIN_STEM], ()))
-
-    spans = (match.span() for match in _WORD.finditer(text) if matches(match.group()))
-    return tuple(islice(spans, _MAX_SPANS))
+    spans = []
+    for match in _WORD.finditer(text):
+        folded = match.group().casefold()
+        alike = wanted.get(folded[:_MIN_STEM])
+        if alike is not None and any(same_word(folded, word) for word in alike):
+            spans.append(match.span())
+            if len(spans) == _MAX_SPANS:
+                break
+    return tuple(spans)

@@ -229,7 +229,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "period not looked at in search": Mutant(
         f"{_SQL}.corpus:_live_passages",
-        " if presence.shows(each.labels, each.modified_at)",
+        " if presence.shows(labels[id_], row.modified_at)",
         "",
         features=("labels",),
     ),

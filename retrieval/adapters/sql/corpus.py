@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from retrieval.access import Principal, permits
@@ -41,6 +41,8 @@ from retrieval.corpus import (
 from retrieval.errors import NotFoundError, PartsOnlyError, PermissionsOutdatedError
 from retrieval.jobs import Job
 from retrieval.sections import Place, list_for, place_of, reads_whole
+
+_OUTDATED = outdated(bindparam("now"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class SqlCorpus:
     def outdated_sources(self) -> frozenset[SourceId]:
         """See `retrieval.ports.CorpusReader.outdated_sources`."""
         with self._database.read() as session:
-            return frozenset(SourceId(id_) for id_ in session.scalars(outdated(self._presence.clock())))
+            return frozenset(map(SourceId, session.scalars(_OUTDATED, {"now": self._presence.clock()})))
 
     def readable(self, document_ids: Collection[DocumentId], principal: Principal) -> frozenset[DocumentId]:
         """See `retrieval.ports.CorpusReader.readable`."""
@@ -441,7 +443,13 @@ def _documents(session: Session, query: Select[DocumentRow]) -> list[Document]:
 def _live_passages(session: Session, ids: Sequence[str], presence: Presence) -> list[Passage]:
     asked = ({"ids": batch, "now": presence.clock()} for batch in batches(ids, 500))
     rows = [row for each in asked for row in session.execute(PASSAGES, each)]
-    acls = acls_of(session, {row.document_id: row.owner for row in rows})
-    labelled = labelled_of(session, {row.document_id: row.source_id for row in rows})
-    passages = (to_passage(row, acls[row.document_id], labelled[row.document_id]) for row in rows)
-    return [each for each in passages if presence.shows(each.labels, each.modified_at)]
+    documents = {row.document_id: row for row in rows}
+    acls = acls_of(session, {id_: row.owner for id_, row in documents.items()})
+    labelled = labelled_of(session, {id_: row.source_id for id_, row in documents.items()})
+    labels = {id_: frozenset(each.label for each in stated) for id_, stated in labelled.items()}
+    present = {id_ for id_, row in documents.items() if presence.shows(labels[id_], row.modified_at)}
+    return [
+        to_passage(row, acls[row.document_id], labels[row.document_id])
+        for row in rows
+        if row.document_id in present
+    ]

@@ -22,6 +22,17 @@ _LEAVING = "leaving"
 """State of the active index between two statements of a switch; never committed."""
 
 
+_RECORDS = select(
+    IndexRow.name,
+    IndexRow.fingerprint,
+    IndexRow.average_length,
+    IndexRow.languages,
+    IndexRow.state,
+    IndexRow.created_at,
+    IndexRow.activated_at,
+)
+
+
 class SqlIndexBuilds:
     """Implements `retrieval.indexes.IndexBuilds`."""
 
@@ -32,17 +43,8 @@ class SqlIndexBuilds:
 
     def records(self) -> list[IndexRecord]:
         """See `IndexRecords.records`."""
-        columns = (
-            IndexRow.name,
-            IndexRow.fingerprint,
-            IndexRow.average_length,
-            IndexRow.languages,
-            IndexRow.state,
-            IndexRow.created_at,
-            IndexRow.activated_at,
-        )
         with self._database.read() as session:
-            rows = session.execute(select(*columns)).all()
+            rows = session.execute(_RECORDS).tuples().all()
         return [
             IndexRecord(
                 name,
