@@ -44,8 +44,8 @@ format: setup-dev  ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-test: setup-dev  ## Run every test tier that this machine can support
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rsfE
+test: setup-dev  ## Run every test tier that this machine can support, in the order that SEED shuffles them to
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rsfE --randomly-seed=$(SEED)
 
 audit-dependencies: setup-dev  ## Look for known vulnerabilities of the pinned versions (needs a network)
 	@requirements/audit.sh
