@@ -1,10 +1,10 @@
-"""Seeded defects in the code that decides who sees what. Each has to be noticed by a suite of this package.
+"""Seeded defects in the code that decides who sees what. Each has to be noticed, by what its `suite` names.
 
 A defect is a change of the text of one function. Its compiled body takes the place of the real one, so that
-everybody who imported the function runs the defect. Defects that random organisations meet too seldom, or whose
-effect a second check takes back, are not here: plain tests fail with them, in `tests/leaks` (an index written anew
-without sections, rules of an outgoing text, who is told of sections, held files inside) and in `tests/retrieval`
-(groups in doubt in the filter of an index, groups that name somebody unknown).
+everybody who imported the function runs the defect. Defects whose effect a second check takes back are not here:
+plain tests fail with them, in `tests/leaks` (an index written anew without sections, rules of an outgoing text, who
+is told of sections, held files inside) and in `tests/retrieval` (groups in doubt in the filter of an index, groups
+that name somebody unknown).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Mutant:
     Attributes:
         where: `module:function` or `module:Class.function`.
         old, new: The text that is replaced, which stands in the function once.
-        suite: `oracle` (random organisations) or `matrix` (routes and callers): which has to notice.
+        suite: Which has to notice: `oracle` (random organisations), `matrix` (routes and callers), or one plain
+            test by its id, where random organisations take long to meet the defect.
         routes: For the matrix: a part of the routes that are asked in a short run.
         features: For the oracle: what the organisations in which it is hunted make use of, and no more than that.
     """
@@ -46,13 +47,20 @@ _AROUND, _REACHED = f"{_SQL}.groups:groups_around", f"{_SQL}.groups:_groups_reac
 _PREVIEWS = "serving.previewing:Previews"
 _CORPUS, _SEEN = f"{_SQL}.corpus:SqlCorpus", f"{_SQL}.visibility:readable_by"
 
+_SECTIONS, _LABELS = "tests/leaks/test_sections.py", "tests/leaks/test_labels.py"
+_AGE, _DIRECTORY = "tests/leaks/test_permission_age.py", "tests/retrieval/test_directory.py"
+_SOURCES = "tests/serving/http/test_sources.py"
+
 MUTANTS: dict[str, Mutant] = {
     # the rule
     "deny ignored": Mutant(
         f"{_ACCESS}:permits", "if not principal.deny_ids.isdisjoint(acl.deny):", "if False:"
     ),
     "deny by certain groups only": Mutant(
-        f"{_ACCESS}:permits", "principal.deny_ids", "principal.allow_ids", features=("doubt",)
+        f"{_ACCESS}:permits",
+        "principal.deny_ids",
+        "principal.allow_ids",
+        suite="tests/retrieval/test_access.py::test_a_group_in_doubt_shuts_out_and_lets_nobody_in",
     ),
     "groups in doubt let in": Mutant(
         f"{_ACCESS}:permits", "principal.allow_ids", "principal.deny_ids", features=("doubt",)
@@ -128,7 +136,10 @@ MUTANTS: dict[str, Mutant] = {
         f"{_CORPUS}.sources", ".where(self._presence.visible_to(principal))", ""
     ),
     "every source shown": Mutant(
-        f"{_CORPUS}.sources", "if row.id in by_source or row.owner in principal.user_ids", ""
+        f"{_CORPUS}.sources",
+        "if row.id in by_source or row.owner in principal.user_ids",
+        "",
+        suite=f"{_SOURCES}::test_a_source_shows_to_those_who_read_something_of_it",
     ),
     "jobs of hidden documents": Mutant(
         f"{_SQL}.corpus:_jobs", "presence.readable_by(principal) & (mine", "(mine"
@@ -171,13 +182,16 @@ MUTANTS: dict[str, Mutant] = {
         features=("age",),
     ),
     "failed refresh confirms": Mutant(
-        "ingest.syncing:Syncer.refresh", "error=error", "error=None", features=("age",)
+        "ingest.syncing:Syncer.refresh",
+        "error=error",
+        "error=None",
+        suite=f"{_AGE}::test_only_a_refresh_that_ends_well_confirms",
     ),
     "words under old lists": Mutant(
         f"{_CORPUS}.document_to_read",
         "document.source_id in self.outdated_sources()",
         "False",
-        features=("age",),
+        suite=f"{_AGE}::test_over_the_bound_nobody_is_shown_a_document",
     ),
     "passages under old lists counted": Mutant(
         f"{_CORPUS}.passage_count", "shown_to(", "visible_to(", features=("age",)
@@ -213,7 +227,10 @@ MUTANTS: dict[str, Mutant] = {
         features=("labels",),
     ),
     "what was found inside is not labelled": Mutant(
-        f"{_SQL}.labels:write_labels", "session.scalars(inside).all()", "[]", features=("labels",)
+        f"{_SQL}.labels:write_labels",
+        "session.scalars(inside).all()",
+        "[]",
+        suite=f"{_LABELS}::test_what_is_found_inside_has_the_labels_of_what_is_around_it",
     ),
     "labels of the source forgotten": Mutant(
         f"{_SQL}.labels:labelled_of", "found[id_] | defaults[source_id]", "found[id_]", features=("labels",)
@@ -225,13 +242,13 @@ MUTANTS: dict[str, Mutant] = {
         f"{_SQL}.visibility:Presence.present",
         ", ~is_over(self.retention, self.clock())",
         "",
-        features=("labels",),
+        suite=f"{_LABELS}::test_what_is_over_its_period_is_there_for_nobody",
     ),
     "period not looked at in search": Mutant(
         f"{_SQL}.corpus:_live_passages",
         " if presence.shows(labels[id_], row.modified_at)",
         "",
-        features=("labels",),
+        suite=f"{_LABELS}::test_what_is_over_its_period_is_there_for_nobody",
     ),
     "hold ignored": Mutant(
         "retrieval.labels:Retention.keeping", "HOLD in labels", "False", features=("labels",)
@@ -243,7 +260,7 @@ MUTANTS: dict[str, Mutant] = {
         f"{_SQL}.visibility:_keeps",
         "row.label == HOLD, is_unknown, ",
         "row.label == HOLD, ",
-        features=("labels",),
+        suite=f"{_LABELS}::test_what_is_kept_still_stays",
     ),
     "ends of hidden ones told": Mutant(
         f"{_SQL}.expiry:SqlExpiry.due_within",
@@ -292,7 +309,7 @@ MUTANTS: dict[str, Mutant] = {
         f"{_CORPUS}.versions",
         "if reads_whole(document.acl, document.sections, principal):",
         "if True:",
-        features=("sections",),
+        suite=f"{_SECTIONS}::test_records_versions_and_history_tell_nothing_of_it",
     ),
     "hidden passages counted": Mutant(
         f"{_CORPUS}.passage_count",
@@ -313,13 +330,16 @@ MUTANTS: dict[str, Mutant] = {
         features=("sections",),
     ),
     "other rules confirm a lost heading": Mutant(
-        "retrieval.sections:stated", "if rule.standing is Standing.LOST", "if False", features=("sections",)
+        "retrieval.sections:stated",
+        "if rule.standing is Standing.LOST",
+        "if False",
+        suite=f"{_SECTIONS}::test_a_vanished_heading_closes_the_text_until_its_owner_confirms",
     ),
     "inside without the section's list": Mutant(
         f"{_SQL}.acls:bound_inside",
         "list_inside(read_acls(session, [row])[row.id], rules_of(row.section_rules))",
         "read_acls(session, [row])[row.id]",
-        features=("sections",),
+        suite=f"{_SECTIONS}::test_what_is_found_inside_needs_every_section",
     ),
     # who asks
     "stale groups": Mutant(
@@ -347,7 +367,7 @@ MUTANTS: dict[str, Mutant] = {
         f"{_SQL}.directory:SqlDirectory.standing_of",
         "for each in (found, *aliases)",
         "for each in (found,)",
-        features=("other ids",),
+        suite=f"{_DIRECTORY}::test_groups_name_members_by_other_ids",
     ),
     "unknown user in groups": Mutant(_REACHED, ", MembershipRow.member_id.not_in(doubtful)", ""),
     "nested groups ignored": Mutant(_REACHED, "reached.union(further)", "reached", features=("nesting",)),
@@ -358,7 +378,10 @@ MUTANTS: dict[str, Mutant] = {
         features=("nesting",),
     ),
     "depth without bound": Mutant(
-        f"{_SQL}.groups:_refuse_too_deep", "too_deep(nested, parents)", "None", features=("nesting",)
+        f"{_SQL}.groups:_refuse_too_deep",
+        "too_deep(nested, parents)",
+        "None",
+        suite="tests/identity/test_directory.py::test_groups_that_nest_too_deep_are_refused",
     ),
     "depth of nine": Mutant(
         "retrieval.nesting:too_deep", "> MAX_LEVELS", ">= MAX_LEVELS", features=("nesting",)
@@ -379,7 +402,10 @@ MUTANTS: dict[str, Mutant] = {
         _AROUND, "frozenset(found[0] - found[1])", "frozenset()", features=("doubt",)
     ),
     "groups around those in doubt count": Mutant(
-        _REACHED, "and_(is_whole, reached.c.is_certain == 1)", "is_whole", features=("doubt", "nesting")
+        _REACHED,
+        "and_(is_whole, reached.c.is_certain == 1)",
+        "is_whole",
+        suite=f"{_DIRECTORY}::test_a_list_cut_short_changes_nobody_and_counts_for_an_hour",
     ),
     "disabled user comes in": Mutant(
         f"{_SQL}.directory:SqlDirectory.standing_of",
@@ -403,7 +429,10 @@ MUTANTS: dict[str, Mutant] = {
         "serving.http.routes.operations:_may_count", "Scope.METRICS_READ in identify(request).scopes", "True"
     ),
     "re-index of everybody's": Mutant(
-        "serving.documents:Documents.reindex_many", "replace(selection, owned_by=principal)", "selection"
+        "serving.documents:Documents.reindex_many",
+        "replace(selection, owned_by=principal)",
+        "selection",
+        suite=f"{_SOURCES}::test_others_queue_only_what_they_own",
     ),
     "every job shown": Mutant(f"{_CORPUS}.job", "of_everybody=of_everybody", "of_everybody=True"),
     "place of a source told": Mutant(

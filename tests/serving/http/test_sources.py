@@ -172,6 +172,16 @@ def test_others_queue_only_what_they_own(reader: TestClient, desk: Desk) -> None
         assert reader.post("/api/v1/documents/reindex", json=body).json()["queued"] == 0
 
 
+def test_a_source_shows_to_those_who_read_something_of_it(
+    owner: TestClient, reader: TestClient, source: str
+) -> None:
+    """Its owner sees it listed; who may read none of its documents does not hear of it."""
+    listed = [
+        {each["id"] for each in client.get("/api/v1/sources").json()["sources"]} for client in (owner, reader)
+    ]
+    assert [source in ids for ids in listed] == [True, False]
+
+
 def test_a_removed_source_is_gone_at_once(owner: TestClient, tmp_path: Path, desk: Desk) -> None:
     """Its documents are found no more, its id and name are free, and it is on record."""
     (tmp_path / "newt.txt").write_text("The zyxomma is a newt of ours.")
