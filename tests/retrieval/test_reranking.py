@@ -144,6 +144,7 @@ def test_what_is_revoked_while_the_reranker_reads_is_not_shown(embedded: Embedde
 
     for reranker in (ByLength(revoke), RevokesAndFails()):
         upkeep.set_acl(document, acl, requested_by="olga")
+        wait_until_idle(embedded.desk)  # the index hears of a wider list later than the catalogue
         assert document in {hit.passage.document_id for hit in search(embedded, None).hits}
         found = search(embedded, reranker)
         assert len(found.hits) == 7
