@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def pure_answers(embedded: EmbeddedDesk) -> dict[str, list[Answer]]:
     for record in SqlIndexBuilds(embedded.desk.database, utc_now).records():
         search = Search(
             corpus=embedded.desk.corpus,
-            answering=lambda record=record: embedded.desk.indexes.opened(record),  # type: ignore[misc]
+            answering=partial(embedded.desk.indexes.opened, record),
             settings=SearchSettings(),
         )
         for question in QUESTIONS:

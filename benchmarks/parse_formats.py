@@ -124,8 +124,7 @@ def _extract_one(
         extraction = extractor.extract(path, name=name.name, title=name.stem, intake=intake)
     except DocumentError as error:
         code, message = error.code, error.message
-    except Exception as error:  # noqa: BLE001
-        # The edge of this command: the count of these is the finding.
+    except Exception as error:  # noqa: BLE001  # the edge of this command: their count is the finding
         code, message = "outside_the_list", repr(error)
     else:
         found = extraction.found

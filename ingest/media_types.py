@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-import olefile  # type: ignore[import-untyped]
+import olefile
 
 from ingest.parsers.archive import MAX_ENTRIES, declared_entries
 from ingest.parsers.text_decoding import decode_text

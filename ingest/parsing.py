@@ -123,8 +123,7 @@ def parse(
         raise
     except RecursionError as error:
         raise CorruptError("the file is nested too deeply to be read") from error
-    except Exception as error:
-        # The edge around a dozen parser libraries: on damaged input they raise whatever they stumble over.
+    except Exception as error:  # on damaged input a dozen libraries raise whatever they stumble over
         raise CorruptError(f"the {media_type} reader stopped: {type(error).__name__}") from error
 
 

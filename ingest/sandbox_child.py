@@ -294,8 +294,8 @@ def _answer(request: dict[str, object], chunking: ChunkingSettings, input_fd: in
         return encode_error(error.code, error.message)
     except MemoryError:
         return encode_error("parser_memory", "the document needs more memory than a parser may use")
-    except Exception as error:  # noqa: BLE001
-        # The edge of this process: what is left is a defect of ours, told by its kind and never by its text.
+    except Exception as error:  # noqa: BLE001  # the edge of this process
+        # What is left is a defect of ours, told by its kind and never by its text.
         return encode_error("parser_crashed", f"the parser stopped: {type(error).__name__}")
 
 

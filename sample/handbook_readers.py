@@ -6,15 +6,16 @@ import email
 import email.policy
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import docx
 import openpyxl
 import pptx
-import pypdfium2  # type: ignore[import-untyped, unused-ignore]
+import pypdfium2
 from oxmsg import Message
 
 OLE_START = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -76,12 +77,12 @@ def _pptx(path: Path) -> str:
 
 def _slide_texts(path: Path) -> Iterator[str]:
     for slide in pptx.Presentation(str(path)).slides:
-        for shape in slide.shapes:
+        shapes: Iterable[Any] = slide.shapes  # what is typed is only what all kinds of shapes have
+        for shape in shapes:
             if shape.has_text_frame:
-                yield shape.text_frame.text  # type: ignore[attr-defined, unused-ignore]
+                yield shape.text_frame.text
             if shape.has_table:
-                table = shape.table  # type: ignore[attr-defined, unused-ignore]
-                yield from (cell.text for row in table.rows for cell in row.cells)
+                yield from (cell.text for row in shape.table.rows for cell in row.cells)
         frame = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
         if frame is not None:
             yield frame.text

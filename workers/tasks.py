@@ -44,23 +44,29 @@ class Toolbox:
 def register(app: Celery, toolbox: Toolbox) -> None:
     """Add the tasks to a Celery application. Their names are `retrieval.jobs.TASK_NAMES`."""
 
-    @app.task(name=TASK_NAMES[JobKind.INDEX], shared=False)  # type: ignore[untyped-decorator]
+    @_task(app, JobKind.INDEX)
     def index_document(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _index(toolbox, *args), _fail_document(toolbox))
 
-    @app.task(name=TASK_NAMES[JobKind.SYNC], shared=False)  # type: ignore[untyped-decorator]
+    @_task(app, JobKind.SYNC)
     def sync_source(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _sync(toolbox, *args), _ignore_failure)
 
-    @app.task(name=TASK_NAMES[JobKind.REBUILD], shared=False)  # type: ignore[untyped-decorator]
+    @_task(app, JobKind.REBUILD)
     def rebuild_index(job_id: str) -> None:
         toolbox.runner.run(JobId(job_id), lambda *args: _rebuild(toolbox, *args), _ignore_failure)
 
-    @app.task(name=TASK_NAMES[JobKind.RECONCILE], shared=False)  # type: ignore[untyped-decorator]
+    @_task(app, JobKind.RECONCILE)
     def reconcile(job_id: str) -> None:
         toolbox.runner.run(
             JobId(job_id), lambda _, heartbeat: _reconcile(toolbox, heartbeat), _ignore_failure
         )
+
+
+def _task(app: Celery, kind: JobKind) -> Callable[[Callable[[str], None]], object]:
+    """Celery's decorator for this kind of job."""
+    decorator: Callable[[Callable[[str], None]], object] = app.task(name=TASK_NAMES[kind], shared=False)
+    return decorator
 
 
 def _reconcile(toolbox: Toolbox, heartbeat: Heartbeat) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -57,7 +58,7 @@ def _zip_members(source: Source) -> Iterator[PackedMember]:
         for entry in archive.infolist():
             source.beat()
             if not entry.is_dir() and not _is_litter(entry.filename):
-                yield PackedMember(entry.filename, lambda entry=entry: _zip_member(archive, entry))  # type: ignore[misc]
+                yield PackedMember(entry.filename, partial(_zip_member, archive, entry))
 
 
 def _zip_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -68,10 +69,10 @@ def _zip_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 def _tar_members(stream: IO[bytes] | _Unpacked) -> Iterator[PackedMember]:
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]  # only reads
             for entry in archive:
                 if entry.isreg() and not _is_litter(entry.name):
-                    yield PackedMember(entry.name, lambda entry=entry: _tar_member(archive, entry))  # type: ignore[misc]
+                    yield PackedMember(entry.name, partial(_tar_member, archive, entry))
     except _STREAM_ERRORS as error:
         raise CorruptError(f"the archive is damaged or cut off: {type(error).__name__}") from error
 

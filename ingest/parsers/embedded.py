@@ -6,9 +6,10 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePosixPath
 
-import olefile  # type: ignore[import-untyped]
+import olefile
 
 from ingest.errors import CorruptError, DocumentError, TooLargeError
 from ingest.parsers.archive import MAX_MEMBER_BYTES, open_archive, read_member
@@ -35,14 +36,18 @@ def embedded_files(content: bytes) -> Iterator[PackedMember]:
             try:
                 found = _unwrapped(archive, entry, name)
             except DocumentError as error:
-                yield PackedMember(name, lambda error=error: _raise(error))  # type: ignore[misc]
+                yield PackedMember(name, partial(_raise, error))
                 continue
             if found is not None:
-                yield PackedMember(found[0], lambda found=found: found[1])  # type: ignore[misc]
+                yield _holding(*found)
 
 
 def _raise(error: DocumentError) -> bytes:
     raise error
+
+
+def _holding(name: str, content: bytes) -> PackedMember:
+    return PackedMember(name, lambda: content)
 
 
 def _unwrapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> tuple[str, bytes] | None:

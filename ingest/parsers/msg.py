@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from oxmsg import Message
@@ -58,7 +59,11 @@ def _members(message: Any) -> Iterator[PackedMember]:
     for attachment in message.attachments:
         name = str(attachment.file_name or "attachment")
         if not name.lower().endswith(_PICTURES) and attachment.file_bytes:
-            yield PackedMember(name, lambda attachment=attachment: bytes(attachment.file_bytes))  # type: ignore[misc]
+            yield PackedMember(name, partial(_content, attachment))
+
+
+def _content(attachment: Any) -> bytes:
+    return bytes(attachment.file_bytes)
 
 
 def _level(element: Any) -> int:

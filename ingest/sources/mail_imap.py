@@ -163,7 +163,7 @@ class ImapMailbox:
         return ssl.create_default_context(cafile=self._access.ca_file or None)
 
 
-class _Bounded:
+class _Bounded(imaplib.IMAP4):
     """Refuses to read a literal that the server announces longer than anything that was asked for."""
 
     limit: int
@@ -171,10 +171,10 @@ class _Bounded:
     def read(self, size: int) -> bytes:
         if size > self.limit:
             raise imaplib.IMAP4.abort(f"the server announced {size} bytes at once")
-        return super().read(size)  # type: ignore[misc,no-any-return]
+        return super().read(size)
 
 
-class _PlainSession(_Bounded, imaplib.IMAP4):
+class _PlainSession(_Bounded):
     def __init__(self, host: str, port: int, *, timeout: float, limit: int) -> None:
         self.limit = limit
         super().__init__(host, port, timeout)

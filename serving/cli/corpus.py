@@ -214,14 +214,17 @@ def find_document(api: Api, named: str) -> str:
 
 
 def _reindex_many(api: Api, source: str, body: dict[str, Any]) -> Mapping[str, Any]:
-    if not source:
-        return api.post("documents", "reindex", body=body)  # type: ignore[no-any-return]  # a JSON object
-    found = find_source(api, source)
-    if found is None:
-        raise CommandError("not_found", f"there is no source {source}", "See refdesk sources.")
-    if found["can_manage"]:
-        return api.post("sources", found["id"], "reindex", body=body)  # type: ignore[no-any-return]
-    return api.post("documents", "reindex", body={**body, "source_id": found["id"]})  # type: ignore[no-any-return]
+    path = ["documents"]
+    if source:
+        found = find_source(api, source)
+        if found is None:
+            raise CommandError("not_found", f"there is no source {source}", "See refdesk sources.")
+        if found["can_manage"]:
+            path = ["sources", found["id"]]
+        else:
+            body = {**body, "source_id": found["id"]}
+    reply: Mapping[str, Any] = api.post(*path, "reindex", body=body)
+    return reply
 
 
 def _print_reindexed(states: list[Any], reply: Mapping[str, Any], job: Mapping[str, Any]) -> None:

@@ -60,7 +60,7 @@ class _Exchange:
     async def run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
         try:
             await app(scope, self._receive, self._send)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the thread that waits for the head gets it
             if not self.head.done():
                 self.head.set_exception(error)
                 return

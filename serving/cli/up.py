@@ -263,5 +263,6 @@ def _owner(desk: Desk) -> Principal:
 
 def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # shown, not bound
+    shown = loopback.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"

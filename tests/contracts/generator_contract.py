@@ -163,7 +163,7 @@ class GeneratorContract:
         """A reader who leaves early frees the server's slot."""
         answer = generator.generate(make_request(effort=ReasoningEffort.HIGH))
         next(answer)
-        answer.close()  # type: ignore[attr-defined]
+        answer.close()  # type: ignore[attr-defined]  # it is a generator
         assert wait_until(lambda: served.running() == 0)
 
     def test_long_prompt_is_refused(self, generator: VllmGenerator) -> None:

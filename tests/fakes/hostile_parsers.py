@@ -172,7 +172,7 @@ _DEEDS: dict[str, Callable[[Source, str], None]] = {
 if __name__ == "__main__":
     is_offline = leave_network()
     sys.modules["ingest.parsers.text"] = sys.modules[__name__]
-    setattr(parsing, "PARSERS", {"text/plain": "text"})  # noqa: B010
-    setattr(sandbox_child, "PARSERS", parsing.PARSERS)  # noqa: B010
-    setattr(sandbox_child, "samples", lambda: {"warm.txt": b"Warm start."})  # noqa: B010
+    parsing.PARSERS = {"text/plain": "text"}
+    setattr(sandbox_child, "PARSERS", parsing.PARSERS)  # noqa: B010  # mypy: imported there, not exported
+    setattr(sandbox_child, "samples", lambda: {"warm.txt": b"Warm start."})  # noqa: B010  # as above
     sandbox_child.main(socket.socket(fileno=int(sys.argv[1])), is_offline)

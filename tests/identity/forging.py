@@ -137,10 +137,16 @@ def _make(name: str) -> Callable[[Callable[[OpenIdProvider, UnfitKeys], str]], N
 
 # --- algorithms
 
-for _name in ("none", "None", "NONE", "nOnE", ""):
-    TOKENS[f"algorithm {_name!r}, no signature"] = lambda provider, _, alg=_name: Shown.bearer(  # type: ignore[misc]
-        f"{part({**_usual(provider), 'alg': alg})}.{part(provider.claims())}."
+
+def _unsigned(algorithm: str) -> None:
+    """A token without a signature that names this algorithm."""
+    TOKENS[f"algorithm {algorithm!r}, no signature"] = lambda provider, _: Shown.bearer(
+        f"{part({**_usual(provider), 'alg': algorithm})}.{part(provider.claims())}."
     )
+
+
+for _name in ("none", "None", "NONE", "nOnE", ""):
+    _unsigned(_name)
 for _value in (["RS256"], 256, None, {"RS256": 1}, "RS257", "HS256", "RS256 ", "rs256", _ABSENT):
     _header(
         f"algorithm {'absent' if _value is _ABSENT else _value!r} in the header of an RS256 signature",
@@ -154,12 +160,15 @@ def _none_with_signature(provider: OpenIdProvider, _: UnfitKeys) -> str:
     return f"{part({**_usual(provider), 'alg': 'none'})}.{part(provider.claims())}.{signature}"
 
 
-for _algorithm in ("HS256", "HS384", "HS512"):
-    TOKENS[f"{_algorithm} with the public key in PEM as secret"] = lambda provider, _, alg=_algorithm: (
-        Shown.bearer(  # type: ignore[misc]
-            keyed_hash(provider.key.as_pem(private=False), alg, _usual(provider), provider.claims())
-        )
+def _keyed_with_pem(algorithm: str) -> None:
+    """A token whose keyed hash has the public key as its secret."""
+    TOKENS[f"{algorithm} with the public key in PEM as secret"] = lambda provider, _: Shown.bearer(
+        keyed_hash(provider.key.as_pem(private=False), algorithm, _usual(provider), provider.claims())
     )
+
+
+for _algorithm in ("HS256", "HS384", "HS512"):
+    _keyed_with_pem(_algorithm)
 
 
 @_make("HS256 with the public key in DER as secret")
@@ -189,12 +198,16 @@ def _hs_published(provider: OpenIdProvider, unfit: UnfitKeys) -> str:
     return keyed_hash(unfit.shared_secret.raw_value, "HS256", header, provider.claims())
 
 
+def _not_configured(algorithm: str) -> None:
+    """A token signed by the right key with an algorithm that is not allowed."""
+
+    @_make(f"{algorithm}, which is not among the settings, by the right key")
+    def make(provider: OpenIdProvider, _: UnfitKeys) -> str:
+        return signed_with(provider.key, {**_usual(provider), "alg": algorithm}, provider.claims())
+
+
 for _algorithm in ("RS384", "RS512", "PS384", "PS512"):
-    TOKENS[f"{_algorithm}, which is not among the settings, by the right key"] = (
-        lambda provider, _, alg=_algorithm: Shown.bearer(  # type: ignore[misc]
-            signed_with(provider.key, {**_usual(provider), "alg": alg}, provider.claims())
-        )
-    )
+    _not_configured(_algorithm)
 
 
 @_make("RS256 in the header, PS256 in the signature")
@@ -224,26 +237,31 @@ def _edwards(provider: OpenIdProvider, _: UnfitKeys) -> str:
 
 # --- keys
 
+
+def _published_as(name: str) -> None:
+    """A token signed with one of the unfit keys."""
+
+    @_make(f"signed with a published key that is {name.replace('_', ' ')}")
+    def make(provider: OpenIdProvider, unfit: UnfitKeys) -> str:
+        key = getattr(unfit, name)
+        return signed_by_hand(key, {"alg": "RS256", "typ": ACCESS, "kid": key.kid}, provider.claims())
+
+
 for _attribute in ("encrypting", "wrapping", "other_algorithm", "weak"):
-    TOKENS[f"signed with a published key that is {_attribute.replace('_', ' ')}"] = (
-        lambda provider, unfit, name=_attribute: Shown.bearer(  # type: ignore[misc]
-            signed_by_hand(
-                getattr(unfit, name),
-                {"alg": "RS256", "typ": ACCESS, "kid": getattr(unfit, name).kid},
-                provider.claims(),
-            )
-        )
-    )
+    _published_as(_attribute)
+
+
+def _twin(number: int) -> None:
+    """A token signed with one of two keys that share an id."""
+
+    @_make(f"signed with key {number} of two published ones of the same id")
+    def make(provider: OpenIdProvider, unfit: UnfitKeys) -> str:
+        header = {"alg": "RS256", "typ": ACCESS, "kid": "twin"}
+        return signed_by_hand(unfit.twins[number], header, provider.claims())
 
 
 for _number in (0, 1):
-    TOKENS[f"signed with key {_number} of two published ones of the same id"] = (
-        lambda provider, unfit, number=_number: Shown.bearer(  # type: ignore[misc]
-            signed_by_hand(
-                unfit.twins[number], {"alg": "RS256", "typ": ACCESS, "kid": "twin"}, provider.claims()
-            )
-        )
-    )
+    _twin(_number)
 
 
 @_make("another one's key under the provider's key id")
@@ -386,17 +404,19 @@ def _oversized(provider: OpenIdProvider, _: UnfitKeys) -> str:
     return provider.access_token(filling="x" * 20_000)
 
 
+def _malformed(content: Any) -> None:
+    """A token whose header is this, and one whose claims are."""
+    shown = f"{content!r:.9} of {len(repr(content))}"
+    TOKENS[f"a header that is {shown}"] = lambda provider, _: Shown.bearer(
+        signed_by_hand(provider.key, content, provider.claims())
+    )
+    TOKENS[f"claims that are {shown}"] = lambda provider, _: Shown.bearer(
+        signed_by_hand(provider.key, _usual(provider), content)
+    )
+
+
 for _content in ([], ["alg"], "text", "alg", 1, None, b"{", b"\xff\xfe", b"[" * 900, b"[" * 5000):
-    TOKENS[f"a header that is {_content!r:.9} of {len(repr(_content))}"] = (
-        lambda provider, _, content=_content: Shown.bearer(  # type: ignore[misc]
-            signed_by_hand(provider.key, content, provider.claims())
-        )
-    )
-    TOKENS[f"claims that are {_content!r:.9} of {len(repr(_content))}"] = (
-        lambda provider, _, content=_content: Shown.bearer(  # type: ignore[misc]
-            signed_by_hand(provider.key, _usual(provider), content)
-        )
-    )
+    _malformed(_content)
 
 TOKENS["nonsense"] = lambda provider, _: Shown.bearer("nonsense")
 TOKENS["nothing after Bearer"] = lambda provider, _: Shown.bearer("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from retrieval.adapters.sql.corpus import SqlCorpus
 from retrieval.adapters.sql.index_builds import SqlIndexBuilds
 from retrieval.adapters.sql.jobs import JobRequest
 from retrieval.adapters.sql.sources import SqlSources
-from retrieval.corpus import SourceId
+from retrieval.corpus import ChunkId, SourceId
 from retrieval.errors import ConflictError, IndexMismatchError
 from retrieval.indexes import ASSUMED_CALIBRATION, IndexRecord, IndexState, OpenIndex, record_in
 from retrieval.jobs import JobKind
@@ -236,8 +236,8 @@ def test_vectors_of_another_model_are_found_before_the_switch(
         assert plain is not None
         fill = bench.toolbox.indexer.fill
 
-        def fill_wrongly(opened: OpenIndex, chunk_ids: list[str]) -> None:
-            fill(OpenIndex(opened.record, opened.index, plain), chunk_ids)  # type: ignore[arg-type]
+        def fill_wrongly(opened: OpenIndex, chunk_ids: Sequence[ChunkId]) -> None:
+            fill(OpenIndex(opened.record, opened.index, plain), chunk_ids)
 
         monkeypatch.setattr(bench.toolbox.indexer, "fill", fill_wrongly)
         before = bench.record(IndexState.ACTIVE)

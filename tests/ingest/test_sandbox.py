@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,8 @@ def make_sandbox(tmp_path: Path) -> Iterator[Callable[..., SandboxExtractor]]:
     """Builds sandboxes with other budgets and closes them."""
     made: list[SandboxExtractor] = []
 
-    def make(**budgets: object) -> SandboxExtractor:
-        settings = replace(make_settings(tmp_path / "scratch"), **budgets)  # type: ignore[arg-type]
+    def make(**budgets: Any) -> SandboxExtractor:
+        settings = replace(make_settings(tmp_path / "scratch"), **budgets)
         made.append(SandboxExtractor(settings))
         return made[-1]
 

@@ -61,7 +61,9 @@ def test_an_unchanged_site_costs_no_bodies(site: SiteServer, memory: JsonMemory)
     assert set(first) == {"a", "b", "c"}
     site.forget()
     assert _listed(_connector(site, memory)) == first
-    assert site.n_body_bytes == len(site.pages["/sitemap.xml"].body) + len(b"nothing here")  # type: ignore[union-attr]
+    listing = site.pages["/sitemap.xml"]
+    assert isinstance(listing, Page)
+    assert site.n_body_bytes == len(listing.body) + len(b"nothing here")
     site.pages["/b"] = Page(b"new", etag='"b2"')
     second = _listed(_connector(site, memory))
     assert [name for name in second if second[name].fingerprint != first[name].fingerprint] == ["b"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -177,12 +178,12 @@ def test_a_proxy_in_the_environment_is_not_used(
 def test_drops_of_bytes_do_not_hold_the_client(outside: SiteServer) -> None:
     """A body that never ends, in pieces that keep the connection alive, ends with the request's time."""
 
-    def drip(handler: object) -> None:
-        handler.send_response(200)  # type: ignore[attr-defined]
-        handler.end_headers()  # type: ignore[attr-defined]
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
         for _ in range(100):
-            handler.wfile.write(b"x")  # type: ignore[attr-defined]
-            handler.wfile.flush()  # type: ignore[attr-defined]
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
             time.sleep(0.1)
 
     outside.pages = {"/": drip}

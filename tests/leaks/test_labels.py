@@ -155,7 +155,9 @@ def test_many_labelled_passages_do_not_crowd_out_others(desk: Desk) -> None:
     assert reply["withheld"] > 0
 
 
-def test_a_label_set_while_the_model_writes_takes_its_citation_back(desk: Desk) -> None:
+def test_a_label_set_while_the_model_writes_takes_its_citation_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer is not given with what may not be answered from any more."""
     model = desk.bench.model
     generate = model.generate
@@ -164,7 +166,7 @@ def test_a_label_set_while_the_model_writes_takes_its_citation_back(desk: Desk) 
         desk.label(document_id_for(SourceId("papers"), "secret.txt"), "no-ai")
         yield from generate(request)
 
-    model.generate = label_and_generate  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "generate", label_and_generate)
     reply = desk.ask("POST", "/api/v1/answers", {"question": QUESTION, "filters": {"path_prefix": "secret"}})
     assert "spring of 2027" not in reply.text
     assert reply.json()["abstained"]

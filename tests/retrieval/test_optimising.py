@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,8 +76,8 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., QdrantEdgeIndex]]:
     """Opens indexes that are closed in the end."""
     all_opened: list[QdrantEdgeIndex] = []
 
-    def opening(name: str = "index", **settings: int | Quantization) -> QdrantEdgeIndex:
-        all_opened.append(QdrantEdgeIndex(tmp_path / name, dimension=DIMENSION, **settings))  # type: ignore[arg-type]
+    def opening(name: str = "index", **settings: Any) -> QdrantEdgeIndex:
+        all_opened.append(QdrantEdgeIndex(tmp_path / name, dimension=DIMENSION, **settings))
         return all_opened[-1]
 
     yield opening

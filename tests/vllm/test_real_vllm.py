@@ -53,7 +53,7 @@ def test_hanging_up_stops_the_writing(vllm_server: VllmServer, endless_client: h
     answer = make_generator(vllm_server, endless_client).generate(make_request(max_tokens=4_000))
     next(answer)
     assert vllm_server.running() == 1
-    answer.close()  # type: ignore[attr-defined]
+    answer.close()  # type: ignore[attr-defined]  # it is a generator
     assert wait_until(lambda: vllm_server.running() == 0)
     written = vllm_server.metric("generation_tokens_total")
     assert written - before < 2_000

@@ -15,7 +15,7 @@ def test_pickled_message_is_refused_and_the_worker_goes_on() -> None:
     taken: list[str] = []
     done = threading.Event()
 
-    @app.task(name="note", shared=False)  # type: ignore[untyped-decorator]
+    @app.task(name="note", shared=False)  # type: ignore[untyped-decorator]  # celery ships no types
     def note(word: str) -> None:
         taken.append(word)
         if word == "json":

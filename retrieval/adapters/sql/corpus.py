@@ -308,8 +308,8 @@ class SqlCorpus:
         jobs = select(JobRow.state, func.count()).group_by(JobRow.state)
         with self._database.read() as session:
             return {
-                "documents": {state: count for state, count in session.execute(documents)},  # noqa: C416
-                "jobs": {state: count for state, count in session.execute(jobs)},  # noqa: C416
+                "documents": dict(session.execute(documents).tuples().all()),
+                "jobs": dict(session.execute(jobs).tuples().all()),
             }
 
     def passage_count(self, principal: Principal) -> int:

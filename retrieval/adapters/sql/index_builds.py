@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from retrieval.adapters.sql.database import Database, one_at_a_time
@@ -152,5 +152,5 @@ def _locked(session: Session) -> dict[str, str]:
     return dict(session.execute(select(IndexRow.name, IndexRow.state)).tuples().all())
 
 
-def _move(session: Session, condition: object, state: str) -> None:
-    session.execute(update(IndexRow).where(condition).values(state=state))  # type: ignore[arg-type]
+def _move(session: Session, condition: ColumnElement[bool], state: str) -> None:
+    session.execute(update(IndexRow).where(condition).values(state=state))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from retrieval.access import UserId
 from retrieval.settings import load_settings
 from serving.embedded import open_embedded
 from serving.http.app import create_app
@@ -28,7 +29,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
     with open_embedded(settings, opener=opening_rotated()) as embedded:
         client = client_of(create_app(embedded.desk))
         client.get("/healthz")
-        embedded.desk.directory.put_user("reader", name="Reader", groups=[])  # type: ignore[arg-type]
+        embedded.desk.directory.put_user(UserId("reader"), name="Reader", groups=[])
         yield client
         wait_until_idle(embedded.desk)
 
