@@ -100,7 +100,8 @@ class Hit:
 
     Attributes:
         score: Higher is better; compares within one result only.
-        contributions: Score by leg where the index can tell, and `rerank` where a reranker has read it.
+        contributions: Score by leg where the index can tell, `phrases` for word pairs of the question, and `rerank`
+            where a reranker has read it.
         highlights: Spans `[start, end)` within `passage.text` that match query words.
     """
 

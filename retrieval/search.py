@@ -1,4 +1,4 @@
-"""One search: authorise -> embed -> two legs, fused in the index -> check each hit -> perhaps rerank -> group."""
+"""One search: authorise -> embed -> two legs, fused -> check each hit -> word pairs -> perhaps rerank -> group."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from retrieval.fusion import dense_weight, fuse
 from retrieval.highlighting import highlight
 from retrieval.indexes import OpenIndex
 from retrieval.labels import may_be_prompted
+from retrieval.phrases import phrase_shares
 from retrieval.ports import CorpusReader, IndexQuery, Reranker
-from retrieval.query import Candidate, Hit, Query, SearchResult
+from retrieval.query import Candidate, Hit, Query, SearchMode, SearchResult
 
 T = TypeVar("T")
 AnyHit = TypeVar("AnyHit", bound=Hit)
@@ -29,6 +30,13 @@ _log = logging.getLogger(__name__)
 
 MAX_QUERY_CHARS = 4000
 MAX_LIMIT = 200
+
+PHRASE_WEIGHT = 0.1
+"""Most that word pairs add to a fused score, where they all stand in a passage."""
+
+PHRASE_DEPTH = 50
+"""Hits whose text is read for word pairs: as many as are fetched for the smallest limit."""
+
 _ATTEMPTS = 3
 """Searches until none of the hits was replaced meanwhile; more than one is rare."""
 
@@ -120,6 +128,8 @@ class Search:
                 candidates = fuse(legs, dense_weight(legs, embedder.languages), n_candidates)
                 check = partial(self._check, principal=principal, previewer=previewer)
                 readable, was_replaced = with_time("check", partial(check, candidates))
+                if query.mode is SearchMode.HYBRID:
+                    readable = with_time("phrases", partial(with_phrases, readable, query.text))
                 if self._reranker is not None and (not was_replaced or attempt == _ATTEMPTS):
                     score = partial(self._scores, self._reranker, query.text, readable, degraded)
                     reordered = in_new_order(readable, with_time("rerank", score))
@@ -135,8 +145,7 @@ class Search:
         self, reranker: Reranker, question: str, hits: Sequence[Hit], degraded: list[str]
     ) -> Sequence[float]:
         """The reranker's scores of the first hits; none when it fails, which is noted in `degraded`."""
-        passages = [hit.passage for hit in hits[: self._settings.rerank_depth]]
-        texts = [indexed_text(each.title, each.heading_path, each.context, each.text) for each in passages]
+        texts = _indexed_texts(hits[: self._settings.rerank_depth])
         try:
             return reranker.score(question, texts) if texts else ()
         except RerankerUnavailableError as error:
@@ -190,6 +199,32 @@ def _check(query: Query) -> None:
         raise InvalidQueryError(f"the query is longer than {MAX_QUERY_CHARS} characters")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidQueryError(f"limit must be between 1 and {MAX_LIMIT}")
+
+
+def with_phrases(hits: Sequence[Hit], question: str) -> list[Hit]:
+    """The hits by their score and what the question's word pairs add to it (`contributions["phrases"]`).
+
+    Hits beyond the first `PHRASE_DEPTH` keep their scores, and their places behind.
+
+    Args:
+        hits: Best first.
+        question: As it was typed.
+
+    Access:
+        Reads the texts of these hits only, which have been checked; pairs are counted among them.
+    """
+    head, rest = hits[:PHRASE_DEPTH], hits[PHRASE_DEPTH:]
+    added = [PHRASE_WEIGHT * share for share in phrase_shares(question, _indexed_texts(head))]
+    raised = [
+        replace(hit, score=hit.score + more, contributions={**hit.contributions, "phrases": more})
+        for hit, more in zip(head, added, strict=True)
+    ]
+    return [*sorted(raised, key=lambda hit: (-hit.score, hit.passage.chunk_id)), *rest]
+
+
+def _indexed_texts(hits: Iterable[Hit]) -> list[str]:
+    passages = [hit.passage for hit in hits]
+    return [indexed_text(each.title, each.heading_path, each.context, each.text) for each in passages]
 
 
 def in_new_order(hits: Sequence[Hit], scores: Sequence[float]) -> list[Candidate]:

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from benchmarks.ranking.embedded_set import EmbeddedSet, embedded_set
 from benchmarks.ranking.legs import Bm25Settings, Postings, exact_legs
-from benchmarks.ranking.variants import VARIANTS, Fuse
+from benchmarks.ranking.refined import PLAIN, REFINED, Asked
+from benchmarks.ranking.variants import VARIANTS
 from retrieval.adapters.bm25 import EdgeBm25
 from retrieval.comparing import Half, half_of, paired_bootstrap
 from retrieval.indexes import spoken
 from retrieval.metrics import ndcg
-from retrieval.query import Legs
+from retrieval.query import Candidate, Legs
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -34,18 +35,16 @@ def main() -> None:
     """Run the command."""
     arguments = _arguments()
     half = Half(arguments.half) if arguments.half else None
-    values: dict[str, dict[str, float]] = {name: {} for name in VARIANTS}
+    values: dict[str, dict[str, float]] = {name: {} for name in (*VARIANTS, *REFINED)}
     names = []
     for folder in arguments.sets:
         embedded = embedded_set(folder, arguments.work)
         names.append(embedded.name)
         legs = legs_of(embedded, Bm25Settings(arguments.k1, arguments.b))
-        for way, fuse in VARIANTS.items():
-            values[way] |= {
-                f"{embedded.name}/{query}": _ndcg(embedded, query, found, fuse)
-                for query, found in legs.items()
-                if half in (None, half_of(query))
-            }
+        for query, found in legs.items():
+            if half in (None, half_of(query)):
+                for way, candidates in ranked(embedded, query, found).items():
+                    values[way][f"{embedded.name}/{query}"] = _ndcg(embedded, query, candidates)
         print(f"{embedded.name}: {len(embedded.documents)} chunks, {len(legs)} queries", flush=True)
     print()
     print(_table(values, names, arguments.against))
@@ -66,8 +65,15 @@ def legs_of(embedded: EmbeddedSet, settings: Bm25Settings = Bm25Settings()) -> M
     return exact_legs(embedded, postings, partial(sparse.encode_query, languages=languages), settings)
 
 
-def _ndcg(embedded: EmbeddedSet, query: str, legs: Legs, fuse: Fuse) -> float:
-    documents = dict.fromkeys(embedded.documents[int(candidate.chunk_id)] for candidate in fuse(legs))
+def ranked(embedded: EmbeddedSet, query: str, legs: Legs) -> dict[str, list[Candidate]]:
+    """Candidates by way, best first."""
+    fused = {way: fuse(legs) for way, fuse in VARIANTS.items()}
+    asked = Asked(embedded.queries[query], embedded.chunks, embedded.dense)
+    return fused | {way: refine(asked, fused[PLAIN]) for way, refine in REFINED.items()}
+
+
+def _ndcg(embedded: EmbeddedSet, query: str, candidates: list[Candidate]) -> float:
+    documents = dict.fromkeys(embedded.documents[int(candidate.chunk_id)] for candidate in candidates)
     return ndcg(list(documents), embedded.judgements[query], k=10)
 
 
@@ -95,7 +101,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("sets", nargs="+", type=Path)
     parser.add_argument("--half", choices=[half.value for half in Half])
-    parser.add_argument("--against", default="dbsf, dense 0.5", choices=list(VARIANTS))
+    parser.add_argument("--against", default="dbsf, dense 0.5", choices=[*VARIANTS, *REFINED])
     parser.add_argument("--k1", type=float, default=Bm25Settings.k1, help="saturation of the sparse leg")
     parser.add_argument("--b", type=float, default=Bm25Settings.b, help="weight of a chunk's length in it")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "ranking")

@@ -1,4 +1,4 @@
-"""Ways to join two legs, by name: the product's, its legs alone, and those that others use."""
+"""Ways to join two legs, by name: the product's fusion, its legs alone, and what others use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def convex_from_bound(legs: Legs, *, dense_weight: float) -> list[Candidate]:
 VARIANTS: dict[str, Fuse] = {
     "dense alone": lambda legs: list(legs.dense),
     "sparse alone": lambda legs: list(legs.sparse),
-    "the product's": lambda legs: fuse(legs, dense_weight(legs, _KNOWN)),
+    "dbsf, by language": lambda legs: fuse(legs, dense_weight(legs, _KNOWN)),
     **{
         f"dbsf, dense {weight}": partial(fuse, weight=weight)
         for weight in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.ranking import __main__ as ranking
 from benchmarks.ranking.embedded_set import embedded_set
-from benchmarks.ranking.variants import VARIANTS, convex, reciprocal_rank
+from benchmarks.ranking.variants import convex, reciprocal_rank
 from retrieval.corpus import ChunkId
 from retrieval.query import Candidate, Legs, SearchMode
 from retrieval.settings import load_settings
@@ -65,7 +65,7 @@ def test_the_product_ranks_as_it_is_ranked_outside(
         read_set(folder), settings, mode=SearchMode.HYBRID, with_answers=False, progress=lambda *_: None
     )
     for query, found in legs.items():
-        ranked = VARIANTS["the product's"](found)
+        ranked = ranking.ranked(embedded, query, found)["the product's"]
         documents = dict.fromkeys(embedded.documents[int(candidate.chunk_id)] for candidate in ranked)
         assert list(documents) == [document for document, _ in measured.queries[query]["ranking"]]
     outside = json.loads(values.read_text())["the product's"]
