@@ -7,6 +7,8 @@ DATA ?= .refdesk
 DOCS ?=
 N ?= 40
 SEED ?= 20261124
+# Test processes: one more than the cores of a small machine, since many tests wait for servers and leases.
+AT_ONCE ?= 3
 BROKER ?= redis,rabbitmq
 WIPES ?= 2
 SETS ?=
@@ -45,7 +47,7 @@ format: setup-dev  ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix .
 
 test: setup-dev  ## Run every test tier that this machine can support, in the order that SEED shuffles them to
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -rsfE --randomly-seed=$(SEED)
+	@$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadgroup -rsfE --randomly-seed=$(SEED)
 
 audit-dependencies: setup-dev  ## Look for known vulnerabilities of the pinned versions (needs a network)
 	@requirements/audit.sh

@@ -273,7 +273,7 @@ MUTANTS: dict[str, Mutant] = {
         "retrieval.sections:list_for", "if not rules:", "if True:", features=("sections",)
     ),
     "passage without its section's list": Mutant(
-        f"{_SQL}.rows:to_passage", "if row.section_rules is not None:", "if False:", features=("sections",)
+        f"{_SQL}.rows:to_passage", "if section_rules is not None:", "if False:", features=("sections",)
     ),
     "changed sections not in the index": Mutant(
         "ingest.indexing:_set_access", "if not access.parts:", "if True:", features=("sections",)
