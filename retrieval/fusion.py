@@ -58,16 +58,16 @@ def fuse(legs: Legs, weight: float = DENSE_WEIGHT, limit: int | None = None) -> 
 
 
 def _shares(leg: Sequence[Candidate], weight: float) -> dict[ChunkId, float]:
-    places = _placed([candidate.score for candidate in leg])
+    places = placed([candidate.score for candidate in leg])
     return {candidate.chunk_id: weight * place for candidate, place in zip(leg, places, strict=True)}
 
 
-def _placed(scores: Sequence[float]) -> list[float]:
-    """Scores between mean minus and mean plus three standard deviations, as 0 to 1 and seldom beyond.
+def placed(scores: Sequence[float]) -> list[float]:
+    """Scores between mean minus and mean plus three standard deviations, 0 to 1 and seldom beyond; equal ones 0.5.
 
-    >>> [round(place, 3) for place in _placed([3.0, 2.0, 1.0])]
+    >>> [round(place, 3) for place in placed([3.0, 2.0, 1.0])]
     [0.667, 0.5, 0.333]
-    >>> _placed([7.0])
+    >>> placed([7.0])
     [0.5]
     """
     n_scores = len(scores)

@@ -1,8 +1,8 @@
 """Seeded defects in the code that decides who sees what. Each has to be noticed, by what its `suite` names.
 
 A defect is a change of the text of one function. Its compiled body takes the place of the real one, so that
-everybody who imported the function runs the defect. Defects whose effect a second check takes back are not here:
-plain tests fail with them, in `tests/leaks` (an index written anew without sections, rules of an outgoing text, who
+everybody who imported the function runs the defect. Some that the first two suites miss are not here, though plain
+tests fail with them, in `tests/leaks` (an index written anew without sections, rules of an outgoing text, who
 is told of sections, held files inside) and in `tests/retrieval` (groups in doubt in the filter of an index, groups
 that name somebody unknown).
 """

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.fusion import placed
 from retrieval.phrases import phrase_shares
 from retrieval.query import Candidate
 from retrieval.search import PHRASE_DEPTH, PHRASE_WEIGHT
@@ -62,7 +63,7 @@ def refined(
     if near and rows:
         best = np.argsort(-scores, kind="stable")[:n_best]
         likeness = asked.dense[rows] @ asked.dense[np.array(rows)[best]].mean(axis=0)
-        scores = scores + near * _placed(likeness)
+        scores = scores + near * np.array(placed(likeness.tolist()))
     order = np.argsort(-scores, kind="stable")
     return [*(Candidate(head[place].chunk_id, float(scores[place])) for place in order), *rest]
 
@@ -74,9 +75,3 @@ REFINED: Mapping[str, Refine] = {
     **{f"word pairs 0.1, near {weight}": partial(refined, phrases=0.1, near=weight) for weight in (0.1, 0.2)},
 }
 """Ways to refine the ranking `PLAIN`, by name."""
-
-
-def _placed(scores: NDArray[np.floating]) -> NDArray[np.floating]:
-    """As `retrieval.fusion` places a leg's scores; equal ones all lie at 0.5."""
-    spread = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-    return (scores - scores.mean()) / (6 * spread) + 0.5 if spread else np.full(len(scores), 0.5)

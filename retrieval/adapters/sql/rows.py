@@ -82,7 +82,7 @@ PASSAGES = (
     )
 )
 """Chunks of current versions by id, as far as their permission data count at the moment `now`, with the columns
-that `to_passage` takes and no others: every search runs it for a hundred rows."""
+that `to_passage` takes, in its order, and no others: every search runs it for a hundred rows."""
 
 
 def read_acls(session: Session, documents: Iterable[DocumentRow]) -> dict[str, Acl]:
